@@ -178,6 +178,22 @@ class Operator:
     ignores: tuple[Example, ...]
 
 
+@dataclass(frozen=True)
+class PairedUnits:
+    """A block ``x -> V relu(W x~) + d``, ``x~ = [x;1]``, whose hidden units are claimed to come in pairs.
+
+    ``first`` is ``[W | b]``, ``(hidden, in + 1)``, ``second`` is ``[V | d]``, ``(out, hidden + 1)``, both in
+    float64; ``pairs`` are index vectors that partner every unit; ``run`` is the block itself, ``(n, in)`` to
+    ``(n, out)``, in ``dtype``.
+    """
+
+    first: Tensor
+    second: Tensor
+    pairs: tuple[Tensor, Tensor]
+    run: Callable[[Tensor], Tensor]
+    dtype: torch.dtype
+
+
 # --- findings and documents ---------------------------------------------------------------------
 
 

@@ -1,0 +1,1 @@
+"""The captured model: programs, what holds at their nodes, and careful changes to them."""

@@ -1,0 +1,334 @@
+"""Capture a model once with ``torch.export``; every dimension is dynamic unless the model fixes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from paramaudit.errors import CaptureError, InputError, OptionError
+from paramaudit.graph.program import Program, output_leaves, output_node, placeholders
+from paramaudit.graph.shapes import size
+from paramaudit.records import Contract, InputSpec, Loaded, Specialised
+
+_AUTO = torch.export.Dim.AUTO
+_FIXED = "the model fixes this size"
+
+
+def capture(
+    loaded: Loaded,
+    *,
+    mode: str = "eval",
+    static: Mapping[str, int] | None = None,
+    dynamic: Sequence[str] = (),
+    read: Sequence[str] = (),
+) -> Program:
+    """Capture ``loaded`` as a program.
+
+    Args:
+        loaded: a module with example inputs, or an exported program.
+        mode: "eval" or "train".
+        static: sizes of input dimensions to hold constant, by the name that the contract prints.
+        dynamic: names of dimensions that must stay symbolic.
+        read: names of the outputs that are read; all when empty.
+
+    Raises:
+        CaptureError: the model cannot be exported.
+        InputError: the example inputs do not fit the model.
+        OptionError: a name in ``static``, ``dynamic`` or ``read`` is unknown, or cannot be met.
+    """
+    if loaded.exported is not None:
+        program = _from_exported(loaded.exported, loaded, {})
+        if static:
+            program = _narrow(program, loaded, static)
+    elif loaded.module is not None:
+        program = _from_module(loaded.module, loaded, mode, dict(static or {}))
+    else:
+        msg = f"{loaded.target} holds stored numbers only; pass --factory file.py:function for its model"
+        raise CaptureError(msg)
+    for name in dynamic:
+        names = {size for spec in program.contract.inputs for size in spec.shape if isinstance(size, str)}
+        if name not in names:
+            msg = f"--dynamic {name}: the model fixes it or has no such dimension; symbolic: {_listed(names)}"
+            raise OptionError(msg)
+    return _restrict(program, read) if read else program
+
+
+def _from_module(module: nn.Module, loaded: Loaded, mode: str, static: dict[str, int]) -> Program:
+    with _in_mode(module, mode):
+        args, kwargs = _widened(module, loaded.args, dict(loaded.kwargs))
+        exported = _export(module, args, kwargs, lambda _leaf, _dim: False)
+        if static:
+            names = _symbol_names(exported, loaded)
+            args, kwargs, held = _held(exported, args, kwargs, names, static)
+            exported = _export(module, args, kwargs, lambda leaf, dim: (leaf, dim) in held)
+            return _program(exported, args, kwargs, loaded, mode, held, _types(module))
+    return _program(exported, args, kwargs, loaded, mode, {}, _types(module))
+
+
+def _from_exported(
+    exported: torch.export.ExportedProgram, loaded: Loaded, held: dict[tuple[int, int], str]
+) -> Program:
+    args, kwargs = loaded.args, dict(loaded.kwargs)
+    if not args and not kwargs and exported.example_inputs is not None:
+        args, kwargs = exported.example_inputs[0], dict(exported.example_inputs[1])
+    return _program(exported, tuple(args), kwargs, loaded, "eval", held, {})
+
+
+def _narrow(program: Program, loaded: Loaded, static: Mapping[str, int]) -> Program:
+    if loaded.exported is None:
+        return program
+    names = _symbol_names(loaded.exported, loaded)
+    args, kwargs, held = _held(loaded.exported, program.args, dict(program.kwargs), names, static)
+    exported = _export(program.module, args, kwargs, lambda leaf, dim: (leaf, dim) in held)
+    return _program(exported, args, kwargs, loaded, "eval", held, dict(program.types))
+
+
+def reexport(program: Program) -> torch.export.ExportedProgram:
+    """Export a program again, dynamic where its contract is symbolic."""
+    specs = program.contract.inputs
+
+    def fixed(leaf: int, dim: int) -> bool:
+        return isinstance(specs[leaf].shape[dim], int)
+
+    return _export(program.module, program.args, dict(program.kwargs), fixed)
+
+
+# --- exporting ----------------------------------------------------------------------------------
+
+
+def _export(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], fixed: Any
+) -> torch.export.ExportedProgram:
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    kinds = {True: torch.export.Dim.STATIC, False: _AUTO}
+    shapes = [
+        {d: kinds[fixed(i, d)] for d in range(leaf.dim())} if isinstance(leaf, Tensor) else None
+        for i, leaf in enumerate(leaves)
+    ]
+    arg_shapes, kwarg_shapes = pytree.tree_unflatten(shapes, spec)
+    dynamic = _named_shapes(module, args, arg_shapes, kwarg_shapes)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
+    except Exception as error:
+        msg = f"the model cannot be exported: {type(error).__name__}: {_first_line(error)}"
+        raise CaptureError(msg) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+def _named_shapes(module: nn.Module, args: tuple[Any, ...], arg_shapes: Any, kwarg_shapes: Any) -> Any:
+    """Dynamic shapes as a tuple when there are only positional inputs, by name otherwise."""
+    if not kwarg_shapes:
+        return tuple(arg_shapes)
+    names = list(inspect.signature(module.forward).parameters)[: len(args)]
+    return {**dict(zip(names, arg_shapes, strict=True)), **kwarg_shapes}
+
+
+def _widened(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Example inputs with dimensions of size 1 repeated to 2 where the model accepts that.
+
+    Export makes a dimension static when the example has size 1 there, and a size known only from the
+    example is no fact. All of them are tried first, then the leading ones, then one at a time.
+    """
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    _attempt(module, args, kwargs, required=True)
+    ones = [
+        (i, d)
+        for i, leaf in enumerate(leaves)
+        if isinstance(leaf, Tensor)
+        for d in range(leaf.dim())
+        if leaf.shape[d] == 1
+    ]
+    groups = [ones, [(i, d) for i, d in ones if d == 0], *[[one] for one in ones]]
+    for group in (g for n, g in enumerate(groups) if g and g not in groups[:n]):
+        candidate = list(leaves)
+        for i, d in group:
+            if candidate[i].shape[d] == 1:
+                candidate[i] = torch.cat([candidate[i], candidate[i]], d)
+        new_args, new_kwargs = pytree.tree_unflatten(candidate, spec)
+        if _attempt(module, new_args, new_kwargs, required=False):
+            leaves = candidate
+            if group is groups[0]:
+                break
+    args, kwargs = pytree.tree_unflatten(leaves, spec)
+    return tuple(args), dict(kwargs)
+
+
+def _attempt(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], *, required: bool) -> bool:
+    state = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            module(*args, **kwargs)
+    except Exception as error:
+        if required:
+            what = f"{type(error).__name__}: {_first_line(error)}"
+            msg = f"the model does not run on its example inputs: {what}"
+            raise InputError(msg) from error
+        return False
+    finally:
+        with torch.no_grad():
+            for name, buffer in module.named_buffers():
+                if name in state and buffer.shape == state[name].shape:
+                    buffer.copy_(state[name])
+    return True
+
+
+@contextmanager
+def _in_mode(module: nn.Module, mode: str) -> Iterator[None]:
+    before = [(part, part.training) for part in module.modules()]
+    module.train(mode == "train")
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else "no message"
+
+
+# --- names and the contract ---------------------------------------------------------------------
+
+
+def _symbol_names(exported: torch.export.ExportedProgram, loaded: Loaded) -> dict[str, str]:
+    """A readable name for each symbol: given by the user, "batch" for a leading one, else input_dim."""
+    names: dict[str, str] = {}
+    for i, (name, value) in enumerate(_inputs(exported.module(check_guards=False).graph)):
+        for d, length in enumerate(getattr(value, "shape", ())):
+            symbol = str(size(length))
+            if isinstance(size(length), int) or symbol in names:
+                continue
+            wanted = loaded.symbols.get((i, d)) or ("batch" if d == 0 else f"{name}_{d}")
+            names[symbol] = wanted if wanted not in names.values() else f"{name}_{d}"
+    return names
+
+
+def _inputs(graph: fx.Graph) -> list[tuple[str, Any]]:
+    return [(str(node.target), node.meta.get("val")) for node in placeholders(graph)]
+
+
+def _held(
+    exported: torch.export.ExportedProgram,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    names: dict[str, str],
+    static: Mapping[str, int],
+) -> tuple[tuple[Any, ...], dict[str, Any], dict[tuple[int, int], str]]:
+    """Example inputs resized to the declared sizes, and which (input, dimension) they fix."""
+    unknown = set(static) - set(names.values())
+    if unknown:
+        known = _listed(names.values())
+        msg = f"--static {sorted(unknown)[0]}: no such symbolic dimension; there are: {known}"
+        raise OptionError(msg)
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    held: dict[tuple[int, int], str] = {}
+    for i, (_, value) in enumerate(_inputs(exported.module(check_guards=False).graph)):
+        for d, length in enumerate(getattr(value, "shape", ())):
+            name = names.get(str(size(length)), "")
+            if name not in static:
+                continue
+            index = torch.arange(static[name]) % leaves[i].shape[d]
+            leaves[i] = leaves[i].index_select(d, index)
+            held[(i, d)] = f"--static {name}={static[name]}"
+    args, kwargs = pytree.tree_unflatten(leaves, spec)
+    return tuple(args), dict(kwargs), held
+
+
+def _program(
+    exported: torch.export.ExportedProgram,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    loaded: Loaded,
+    mode: str,
+    held: Mapping[tuple[int, int], str],
+    types: dict[str, str],
+) -> Program:
+    module = exported.module(check_guards=False)
+    for node in list(module.graph.nodes):
+        if node.op == "call_module" and str(node.target).startswith("_guards"):
+            module.graph.erase_node(node)
+    names = _symbol_names(exported, loaded)
+    inputs: list[InputSpec] = []
+    specialised: list[Specialised] = []
+    for i, (name, value) in enumerate(_inputs(module.graph)):
+        sizes = [size(length) for length in getattr(value, "shape", ())]
+        shape = tuple(length if isinstance(length, int) else names[str(length)] for length in sizes)
+        dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else type(value).__name__
+        inputs.append(InputSpec(name, dtype, shape))
+        fixed = [d for d, length in enumerate(shape) if isinstance(length, int)]
+        specialised.extend(Specialised(name, d, held.get((i, d), _FIXED)) for d in fixed)
+    outputs = _output_names(module)
+    contract = Contract(mode, tuple(inputs), outputs, tuple(specialised))
+    state = dict(exported.state_dict)
+    constants = {k: v for k, v in exported.constants.items() if isinstance(v, Tensor)}
+    parameters = {k: v for k, v in state.items() if k in set(exported.graph_signature.parameters)}
+    buffers = {k: v for k, v in {**state, **constants}.items() if k not in parameters}
+    types = types or _types_from_graph(module.graph)
+    return Program(module, contract, tuple(args), kwargs, parameters, buffers, types)
+
+
+def _types(module: nn.Module) -> dict[str, str]:
+    return {path: type(part).__name__ for path, part in module.named_modules()}
+
+
+def _types_from_graph(graph: fx.Graph) -> dict[str, str]:
+    types = {"": "ExportedProgram"}
+    for node in graph.nodes:
+        for path, kind in (node.meta.get("nn_module_stack") or {}).values():
+            if isinstance(path, str) and not path.startswith("_empty"):
+                name = kind if isinstance(kind, str) else kind.__name__
+                types.setdefault(path.split("@")[0], name.rsplit(".", 1)[-1])
+    return types
+
+
+def _output_names(module: fx.GraphModule) -> tuple[str, ...]:
+    """Dotted names of the returned leaves, by their place in the returned structure."""
+    codegen: Any = module.graph._codegen
+    spec = codegen.pytree_info.out_spec
+    count = len(output_leaves(module.graph))
+    tree = pytree.tree_unflatten(list(range(count)), spec) if spec is not None else list(range(count))
+    pairs, _ = pytree.tree_flatten_with_path(tree)
+    return tuple(".".join(map(_key, path)) or "output" for path, _ in pairs)
+
+
+def _key(entry: Any) -> str:
+    return str(getattr(entry, "key", getattr(entry, "idx", entry)))
+
+
+def _restrict(program: Program, read: Sequence[str]) -> Program:
+    unknown = [name for name in read if name not in program.contract.outputs]
+    if unknown:
+        msg = f"--read {unknown[0]}: no such output; there are: {_listed(program.contract.outputs)}"
+        raise OptionError(msg)
+    graph = program.module.graph
+    leaves = output_leaves(graph)
+    kept = {name: leaf for name, leaf in zip(program.contract.outputs, leaves, strict=True) if name in read}
+    flat, spec = pytree.tree_flatten(kept)
+    output_node(graph).args = (tuple(flat),)
+    codegen: Any = graph._codegen
+    codegen.pytree_info = codegen.pytree_info._replace(out_spec=spec)
+    program.module.recompile()
+    contract = Contract(
+        program.contract.mode, program.contract.inputs, tuple(kept), program.contract.specialised
+    )
+    return dataclasses.replace(program, contract=contract)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(sorted(map(str, names))) or "none"

@@ -1,0 +1,134 @@
+"""Run a graph, or a part of it, in another floating-point dtype without a second copy of the model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
+
+from paramaudit.graph.program import Program, attribute, output_leaves, placeholders
+
+_COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
+
+
+def cast(value: Any, dtype: torch.dtype | None) -> Any:
+    """``value`` with floating-point tensors in ``dtype`` (complex ones in the matching complex dtype)."""
+    if dtype is None or not isinstance(value, Tensor):
+        return value
+    if value.is_complex():
+        return value.to(_COMPLEX.get(dtype, torch.complex64))
+    return value.to(dtype) if value.is_floating_point() else value
+
+
+def _cast_argument(value: Any, dtype: torch.dtype | None) -> Any:
+    """A dtype argument such as ``zeros(..., dtype=float32)`` follows the run's dtype."""
+    if dtype is None or not isinstance(value, torch.dtype):
+        return value
+    if value.is_complex:
+        return _COMPLEX.get(dtype, torch.complex64)
+    return dtype if value.is_floating_point else value
+
+
+def call(
+    node: fx.Node, module: fx.GraphModule, get: Callable[[fx.Node], Any], dtype: torch.dtype | None
+) -> Any:
+    """The value of one node, with ``get`` for its arguments; ``dtype`` None leaves dtypes alone."""
+    if node.op == "get_attr":
+        return cast(attribute(module, str(node.target)), dtype)
+    args = map_arg(node.args, get)
+    kwargs = map_arg(node.kwargs, get)
+    if node.op == "call_function" and callable(node.target):
+        args, kwargs = pytree.tree_map(lambda v: _cast_argument(v, dtype), (args, kwargs))
+        return node.target(*args, **kwargs)
+    if node.op == "call_module":
+        layer = attribute(module, str(node.target))
+        if dtype is None:
+            return layer(*args, **kwargs)
+        state = {n: cast(t, dtype) for n, t in (*layer.named_parameters(), *layer.named_buffers())}
+        return torch.func.functional_call(layer, state, args, dict(kwargs))
+    msg = f"cannot run a {node.op} node ({node.name})"
+    raise ValueError(msg)
+
+
+def symbol_value(value: Any, sizes: Mapping[Any, int]) -> int:
+    """A symbolic size with its symbols replaced, e.g. ``12*s0`` with ``{s0: 5}`` is 60."""
+    if isinstance(value, int):
+        return value
+    return int(value.node.expr.subs(sizes))
+
+
+def evaluate(
+    module: fx.GraphModule,
+    targets: Sequence[fx.Node],
+    known: Mapping[fx.Node, Any],
+    *,
+    dtype: torch.dtype | None,
+    sizes: Mapping[Any, int] | None = None,
+) -> list[Any]:
+    """The values of ``targets`` when the nodes in ``known`` have the given values.
+
+    Symbolic sizes outside the part are replaced by ``sizes`` (symbol -> int). No gradient is kept.
+    """
+    order = _needed(targets, known, symbols_known=sizes is not None)
+    uses: Counter[fx.Node] = Counter(targets)
+    for node in order:
+        uses.update(set(node.all_input_nodes))
+    values: dict[fx.Node, Any] = dict(known)
+    with torch.no_grad():
+        for node in order:
+            symbolic = node.meta.get("val")
+            if isinstance(symbolic, torch.SymInt) and sizes is not None:
+                values[node] = symbol_value(symbolic, sizes)
+                continue
+            value = call(node, module, values.__getitem__, dtype)
+            values[node] = value.clone() if node.op == "get_attr" and _is_written(node) else value
+            for used in set(node.all_input_nodes):
+                uses[used] -= 1
+                if not uses[used]:
+                    values.pop(used, None)
+    return [values[node] for node in targets]
+
+
+def run(
+    program: Program, args: Sequence[Any], kwargs: Mapping[str, Any], dtype: torch.dtype | None
+) -> dict[str, Any]:
+    """All outputs by name, with parameters cast one node at a time and freed after their last use."""
+    leaves = pytree.tree_leaves((tuple(args), dict(kwargs)))
+    inputs = placeholders(program.graph)
+    known = {node: cast(leaf, dtype) for node, leaf in zip(inputs, leaves, strict=True)}
+    flat = output_leaves(program.graph)
+    nodes = [leaf for leaf in flat if isinstance(leaf, fx.Node)]
+    values = dict(zip(nodes, evaluate(program.module, nodes, known, dtype=dtype), strict=True))
+    result = [values[leaf] if isinstance(leaf, fx.Node) else leaf for leaf in flat]
+    return dict(zip(program.contract.outputs, result, strict=True))
+
+
+def _needed(
+    targets: Iterable[fx.Node], known: Mapping[fx.Node, Any], *, symbols_known: bool
+) -> list[fx.Node]:
+    """The nodes that must run, in graph order; known symbolic sizes need nothing."""
+    wanted: set[fx.Node] = set()
+    stack = [node for node in targets if node not in known]
+    while stack:
+        node = stack.pop()
+        if node in wanted:
+            continue
+        wanted.add(node)
+        if symbols_known and isinstance(node.meta.get("val"), torch.SymInt):
+            continue
+        stack.extend(n for n in node.all_input_nodes if n not in known)
+    return sorted(wanted)
+
+
+def _is_written(node: fx.Node) -> bool:
+    """Whether a stored tensor is changed in place by a reader (running statistics in train mode)."""
+    for user in node.users:
+        schema = getattr(user.target, "_schema", None)
+        if schema is not None and (schema.is_mutable or "batch_norm" in schema.name):
+            return True
+    return False

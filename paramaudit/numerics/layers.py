@@ -1,0 +1,34 @@
+"""What the computed layers have in common."""
+
+from __future__ import annotations
+
+import scipy.fft
+import torch
+from torch import Tensor, nn
+
+
+def parameter(values: Tensor | None) -> nn.Parameter | None:
+    """A trainable copy of these numbers, or None."""
+    return None if values is None else nn.Parameter(values.detach().clone())
+
+
+def widened(inputs: Tensor) -> Tensor:
+    """The same numbers in a dtype for which Fourier transforms exist: half precision becomes float32."""
+    return inputs.float() if inputs.dtype in (torch.float16, torch.bfloat16) else inputs
+
+
+def plus(outputs: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Add the bias, if there is one, and return the dtype that came in."""
+    if bias is not None:
+        outputs = outputs + bias.to(outputs.dtype)
+    return outputs.to(dtype)
+
+
+def floats(layer: nn.Module) -> int:
+    """How many floating-point numbers a layer stores, as parameters or buffers."""
+    return sum(t.numel() for t in layer.state_dict().values() if t.is_floating_point())
+
+
+def fast_length(least: int) -> int:
+    """The smallest length of at least this many for which a real Fourier transform is fast."""
+    return int(scipy.fft.next_fast_len(least, real=True))

@@ -1,0 +1,53 @@
+"""Window functions by formula, so that a layer that uses one stores none of its numbers.
+
+Each is known by a name: periodic as it is used for spectra, or with ``-symmetric`` as it is used for
+filter design. The largest value of the formula is 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+COSINE_SUMS = {
+    "hann": (0.5, 0.5),
+    "hamming": (0.54, 0.46),
+    "blackman": (0.42, 0.5, 0.08),
+}
+
+WINDOWS = (
+    "rectangular",
+    *COSINE_SUMS,
+    *(f"{name}-symmetric" for name in COSINE_SUMS),
+    "sine",
+    "sine-symmetric",
+    "sine-centred",
+)
+"""All names, simplest first."""
+
+
+def window(name: str, size: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """The window ``(size,)`` of that name.
+
+    ``sine`` is ``sin(pi t / n)``, ``sine-symmetric`` has ``n - 1`` in place of ``n``, and
+    ``sine-centred`` is ``sin(pi (t + 1/2) / n)``, the one of lapped transforms.
+
+    Raises:
+        KeyError: for a name that is not in :data:`WINDOWS`.
+
+    Source:
+        Harris, On the use of windows for harmonic analysis with the DFT, Proc. IEEE 66 (1978).
+    """
+    if name == "rectangular":
+        return torch.ones(size, dtype=dtype, device=device)
+    base, _, kind = name.partition("-")
+    length = max(1, size - 1) if kind == "symmetric" else size
+    time = torch.arange(size, dtype=dtype, device=device)
+    if base == "sine":
+        return torch.sin((time + 0.5 if kind == "centred" else time) * (math.pi / length))
+    result = torch.zeros(size, dtype=dtype, device=device)
+    for order, amount in enumerate(COSINE_SUMS[base]):
+        result = result + (-1) ** order * amount * torch.cos(time * (2 * math.pi * order / length))
+    return result

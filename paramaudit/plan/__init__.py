@@ -1,0 +1,47 @@
+"""The plan: rewrite to a fixed point on a copy, and keep the account of what was done and refused."""
+
+from __future__ import annotations
+
+from paramaudit.graph.program import Program
+from paramaudit.graph.surgery import Draft
+from paramaudit.plan.book import Book, Choice
+from paramaudit.plan.chains import apply_chains
+from paramaudit.plan.matches import apply_rewrite, report_unread
+from paramaudit.rewrites import REWRITES
+
+__all__ = ["Book", "Choice", "best_plan"]
+
+_MOST_ROUNDS = 20
+
+
+def best_plan(program: Program, choice: Choice) -> tuple[Program, Book]:
+    """Rewrite a copy of ``program`` until nothing changes.
+
+    First everything that simplifies the graph, then chains and operators, to a fixed point; then folds
+    into what is left, which would hide operators if they came first.
+    """
+    draft, book = Draft(program), Book()
+    report_unread(draft, choice, book)
+    tried: set[object] = set()
+    for _ in range(_MOST_ROUNDS):
+        if _simplify(draft, choice, book, tried):
+            continue
+        if not _each(draft, 1, choice, book):
+            break
+    return draft.finish(), book
+
+
+def _simplify(draft: Draft, choice: Choice, book: Book, tried: set[object]) -> bool:
+    changed = False
+    while _each(draft, 0, choice, book):
+        changed = True
+    return apply_chains(draft, choice, book, tried) or changed
+
+
+def _each(draft: Draft, stage: int, choice: Choice, book: Book) -> bool:
+    """Every rewrite of a stage once; True when any of them changed something."""
+    changed = False
+    for rewrite in REWRITES:
+        if rewrite.stage == stage:
+            changed = apply_rewrite(draft, rewrite, choice, book) or changed
+    return changed

@@ -1,0 +1,278 @@
+"""Merge chains and name operators: for every chain the best set of stretches that do not overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from paramaudit.graph import probe, sites
+from paramaudit.graph.affine import region
+from paramaudit.graph.facts import constants
+from paramaudit.graph.program import output_leaves, placeholders
+from paramaudit.graph.sites import Chain
+from paramaudit.graph.surgery import Draft
+from paramaudit.operators import OPERATORS
+from paramaudit.plan.book import Book, Choice
+from paramaudit.prove.affine import dense, judge
+from paramaudit.records import Evidence, Json, Matrix, Operator, Tier
+
+MERGE = "linear-chain"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to compute a stretch: the matrix itself, or an operator's layer."""
+
+    start: int
+    stop: int
+    view: Matrix
+    evidence: Evidence
+    numbers: int
+    freed: int
+    operator: str = MERGE
+    layer: nn.Module | None = None
+
+    @property
+    def saving(self) -> int:
+        """Numbers that are no longer stored."""
+        return self.freed - self.numbers
+
+
+def apply_chains(draft: Draft, choice: Choice, book: Book, tried: set[object]) -> bool:
+    """Apply the best options of every chain; True when anything changed.
+
+    ``tried`` remembers chains in which nothing was found, so that a later round does not search again.
+    """
+    changed = False
+    touched: set[fx.Node] = set()
+    for computed, group in sites.twins(list(sites.chains(draft))).items():
+        key = (computed, len(group))
+        if key in tried or touched & {n for chain in group for n in chain.region.layouts}:
+            continue
+        nodes = {n for chain in group for n in sites.between(chain.region, chain.cuts[0], chain.cuts[-1])}
+        chosen = _best(group[0], _options(draft, group, choice, book))
+        if not chosen:
+            tried.add(key)
+            continue
+        for option in chosen:
+            _apply(draft, group, option, book)
+        touched |= nodes
+        touched |= {u for n in nodes for u in n.users}
+        draft.clean()
+        draft.settle()
+        changed = True
+    return changed
+
+
+def _options(draft: Draft, group: Sequence[Chain], choice: Choice, book: Book) -> list[Option]:
+    chain = group[0]
+    found: list[Option] = []
+    for start, stop in chain.segments():
+        names = sites.freed(draft, [(c, start, stop) for c in group])
+        freed = sites.numbers(draft, names)
+        if not freed:
+            continue
+        view = probe.matrix(draft.module, chain.region, chain.cuts[start], chain.cuts[stop])
+        path = sites.path_of(chain, start, stop)
+        merged = _merged(draft, chain, (start, stop), view, freed)
+        if merged is not None and choice.wants(MERGE, path):
+            found.append(merged)
+        for operator in OPERATORS:
+            if choice.wants(operator.name, path):
+                option = _named(draft, chain, (start, stop), view, freed, operator, choice)
+                if option is None:
+                    continue
+                if choice.applies(option.evidence.tier):
+                    found.append(option)
+                else:
+                    _note_refused(draft, chain, option, path, book)
+    return found
+
+
+def _merged(draft: Draft, chain: Chain, at: tuple[int, int], view: Matrix, freed: int) -> Option | None:
+    """The stretch as one matrix, where that is smaller."""
+    numbers = _dense_count(view)
+    if numbers >= freed:
+        return None
+    stored = Matrix(
+        view.weight.to(view.dtype).to(torch.float64),
+        view.bias.to(view.dtype).to(torch.float64) if view.bias is not None else None,
+        view.dtype,
+    )
+    generator = torch.Generator().manual_seed(0)
+    run = probe.runner(draft.module, chain.region, chain.cuts[at[0]], chain.cuts[at[1]], view.dtype)
+    evidence = judge(view, stored, run, generator)
+    if not evidence.tier.safe:
+        return None
+    return Option(*at, view, evidence, numbers, freed)
+
+
+def _named(
+    draft: Draft,
+    chain: Chain,
+    at: tuple[int, int],
+    view: Matrix,
+    freed: int,
+    operator: Operator,
+    choice: Choice,
+) -> Option | None:
+    """The stretch as an operator, with the prover's evidence; None when nothing cheaper is proposed."""
+    layer = operator.propose(view)
+    if layer is None:
+        return None
+    numbers = sum(p.numel() for p in _floats(layer))
+    if numbers >= freed:
+        return None
+    generator = torch.Generator().manual_seed(choice.seed)
+    run = probe.runner(draft.module, chain.region, chain.cuts[at[0]], chain.cuts[at[1]], view.dtype)
+    if not _proven_affine(layer, view.weight.shape[1]):
+        evidence = Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
+    else:
+        evidence = judge(view, dense(layer, view.weight.shape[1], view.dtype), run, generator)
+    return Option(*at, view, evidence, numbers, freed, operator.name, layer)
+
+
+def _proven_affine(layer: nn.Module, width: int) -> bool:
+    """Whether a proposed layer is affine in its input by its own graph, for every batch size."""
+    example = torch.zeros(3, width, dtype=torch.float64)
+    with torch.no_grad():
+        exported = torch.export.export(layer, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    module = exported.module(check_guards=False)
+    found = region(placeholders(module.graph)[0], constants(module.graph))
+    (result,) = output_leaves(module.graph)
+    return found is not None and found.clean(result)
+
+
+def _dense_count(view: Matrix) -> int:
+    return view.weight.numel() + (view.bias.numel() if view.bias is not None else 0)
+
+
+def _floats(layer: nn.Module) -> list[torch.Tensor]:
+    return [t for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point()]
+
+
+def _indices(layer: nn.Module) -> int:
+    return sum(t.numel() for t in layer.buffers() if not t.is_floating_point())
+
+
+def _best(chain: Chain, options: Sequence[Option]) -> list[Option]:
+    """The options with the largest total saving that do not overlap."""
+    best: list[tuple[int, list[Option]]] = [(0, [])]
+    for stop in range(1, len(chain.cuts)):
+        total, chosen = best[stop - 1]
+        for option in options:
+            if option.stop == stop and best[option.start][0] + option.saving > total:
+                total, chosen = best[option.start][0] + option.saving, [*best[option.start][1], option]
+        best.append((total, chosen))
+    return best[-1][1]
+
+
+def _apply(draft: Draft, group: Sequence[Chain], option: Option, book: Book) -> None:
+    chain = group[0]
+    start, stop = option.start, option.stop
+    path = sites.path_of(chain, start, stop)
+    stored = sites.stored_nodes(chain, start, stop)
+    tensors = draft.keys(stored)
+    names = [str(n.target) for n in stored if str(n.target) not in draft.program.buffers]
+    before = sites.numbers(draft, names)
+    last = _weight_name(stored, path)
+    made: list[fx.Node] = []
+    for twin in group:
+        source, target = twin.cuts[start], twin.cuts[stop]
+        with draft.graph.inserting_before(target):
+            new = _emit(draft, option, source, target, last, tensors, made)
+            draft.replace(target, draft.reshape_like(new, target, source))
+    applied = option.evidence.tier.safe
+    kept = before - option.freed
+    counts = (before, kept + option.numbers)
+    if option.layer is None:
+        _record_merge(book, path, tensors, option, counts, applied)
+        return
+    arguments: dict[str, Json] = option.layer.arguments()  # type: ignore[operator]
+    key = book.add(
+        option.operator,
+        path,
+        tensors,
+        option.evidence,
+        counts,
+        arguments=arguments,
+        indices=_indices(option.layer),
+        applied=applied,
+    )
+    dense_count = _dense_count(option.view)
+    if stop - start > 1 and dense_count < option.freed:
+        evidence = Evidence(Tier.EXACT, "affine after affine with nothing between is one affine map")
+        shape: dict[str, Json] = {"shape": list(option.view.weight.shape)}
+        counts = (before, kept + dense_count)
+        book.add(MERGE, path, tensors, evidence, counts, arguments=shape, applied=applied, part_of=key)
+
+
+def _record_merge(
+    book: Book, path: str, tensors: tuple[str, ...], option: Option, counts: tuple[int, int], applied: bool
+) -> None:
+    reason = f"affine after affine with nothing between is one affine map; {option.evidence.reason}"
+    evidence = Evidence(option.evidence.tier, reason, option.evidence.gap, option.evidence.witness)
+    shape: dict[str, Json] = {"shape": list(option.view.weight.shape)}
+    book.add(MERGE, path, tensors, evidence, counts, arguments=shape, applied=applied)
+
+
+def _emit(
+    draft: Draft,
+    option: Option,
+    source: fx.Node,
+    target: fx.Node,
+    name: str,
+    tensors: tuple[str, ...],
+    made: list[fx.Node],
+) -> fx.Node:
+    """The stretch computed anew; twins share the numbers that the first of them stored."""
+    if option.layer is not None:
+        if made:
+            return draft.layer_again(made[0], source, target)
+        layer = option.layer.to(option.view.dtype)
+        place = f"{name.rpartition('.')[0] or name}_{_word(option.operator)}"
+        made.append(draft.layer(place, layer, source, target, tensors))
+        return made[0]
+    if not made:
+        made.append(draft.number(name, option.view.weight, option.view.dtype, tensors, target))
+        if option.view.bias is not None:
+            bias = f"{name.rpartition('.')[0]}.bias".lstrip(".")
+            made.append(draft.number(bias, option.view.bias, option.view.dtype, tensors, target))
+        operands = made
+    else:
+        operands = [draft.read_again(n, target) for n in made]
+    bias_node = operands[1] if len(operands) > 1 else None
+    return draft.call(torch.ops.aten.linear.default, source, operands[0], bias_node, path_of=target)
+
+
+def _word(operator: str) -> str:
+    return operator.replace("-", "_")
+
+
+def _weight_name(stored: Sequence[fx.Node], path: str) -> str:
+    """New numbers belong to the last module that they were merged from."""
+    names = [str(n.target) for n in stored]
+    weights = [n for n in names if n.endswith("weight")]
+    if weights:
+        return max(weights, key=lambda n: [(len(p), p) for p in n.split(".")])
+    return f"{path}.weight" if path else "weight"
+
+
+def _note_refused(draft: Draft, chain: Chain, option: Option, path: str, book: Book) -> None:
+    """A near miss stays in the list, with the reason."""
+    stored = sites.stored_nodes(chain, option.start, option.stop)
+    before = sites.numbers(draft, [str(n.target) for n in stored])
+    layer = option.layer
+    arguments: dict[str, Json] = layer.arguments() if layer is not None else {}  # type: ignore[operator]
+    book.add(
+        option.operator,
+        path,
+        draft.keys(stored),
+        option.evidence,
+        (before, before),
+        arguments=arguments,
+        applied=False,
+    )

@@ -1,0 +1,144 @@
+"""Apply graph rewrites: build, prove, keep or take back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from paramaudit.graph import facts
+from paramaudit.graph.match import Match, Rewrite
+from paramaudit.graph.run import evaluate
+from paramaudit.graph.shapes import shape
+from paramaudit.graph.surgery import Draft
+from paramaudit.plan.book import Book, Choice
+from paramaudit.prove.identity import judge_identity
+from paramaudit.prove.pairs import judge_pairs
+from paramaudit.records import Evidence, Skipped, Tier
+
+_DRAWS = ((1.0, 0), (30.0, 1))
+
+
+def apply_rewrite(draft: Draft, rewrite: Rewrite, choice: Choice, book: Book) -> bool:
+    """Apply one rewrite wherever it is found; True when anything changed.
+
+    The graph is searched again after every change, since a match may have changed its neighbours.
+    """
+    changed = False
+    refused: set[tuple[str, ...]] = set()
+    while True:
+        match = None
+        for found in list(rewrite.find(draft)):
+            if isinstance(found, Skipped):
+                book.skip(found)
+            elif _key(found) not in refused and choice.wants(_operator(rewrite, found), found.path):
+                match = found
+                break
+        if match is None:
+            return changed
+        if _apply(draft, rewrite, match, choice, book):
+            changed = True
+        else:
+            refused.add(_key(match))
+
+
+def _key(match: Match) -> tuple[str, ...]:
+    return tuple(node.name for node in match.olds)
+
+
+def _operator(rewrite: Rewrite, match: Match) -> str:
+    return str(match.arguments.get("rewrite", rewrite.name))
+
+
+def _apply(draft: Draft, rewrite: Rewrite, match: Match, choice: Choice, book: Book) -> bool:
+    existing = set(draft.graph.nodes)
+    before = draft.count()
+    tensors = draft.keys(match.tensors)
+    size = sum(t.numel() for n in match.tensors if (t := draft.tensor(n)) is not None)
+    with draft.graph.inserting_before(match.olds[0]):
+        news = tuple(match.build(draft))
+    evidence = _judge(draft, match, news, choice.seed)
+    operator = _operator(rewrite, match)
+    arguments = {k: v for k, v in match.arguments.items() if k != "rewrite"}
+    if not choice.applies(evidence.tier):
+        draft.discard([node for node in draft.graph.nodes if node not in existing])
+        draft.settle()
+        book.add(operator, match.path, tensors, evidence, (size, size), arguments=arguments, applied=False)
+        return False
+    for old, new in zip(match.olds, news, strict=True):
+        draft.replace(old, new)
+    draft.clean()
+    draft.settle()
+    after = max(0, size - (before - draft.count()))
+    applied = evidence.tier.safe
+    book.add(operator, match.path, tensors, evidence, (size, after), arguments=arguments, applied=applied)
+    return True
+
+
+def _judge(draft: Draft, match: Match, news: tuple[fx.Node, ...], seed: int) -> Evidence:
+    if match.claim is not None:
+        return judge_pairs(match.claim)
+    originals: list[Tensor] = []
+    candidates: list[Tensor] = []
+    for scale, draw in _DRAWS:
+        known, sizes = _inputs(match, scale, seed + draw)
+        try:
+            values = [
+                evaluate(draft.module, nodes, known, dtype=torch.float64, sizes=sizes)
+                for nodes in (match.olds, news)
+            ]
+        except (ValueError, RuntimeError) as error:
+            reason = f"{match.identity}, but this cannot be checked: {str(error).splitlines()[0]}"
+            return Evidence(Tier.REFUTED, reason)
+        originals.extend(values[0])
+        candidates.extend(values[1])
+    return judge_identity(match.identity, originals, candidates)
+
+
+def _inputs(match: Match, scale: float, seed: int) -> tuple[dict[fx.Node, Any], dict[Any, int]]:
+    """Random values in float64 for what the match reads, with a small size for each symbol."""
+    generator = torch.Generator().manual_seed(seed)
+    symbols: dict[Any, int] = {}
+    for node in match.inputs:
+        for length in shape(node) or ():
+            if not isinstance(length, int):
+                for symbol in sorted(length.free_symbols, key=str):
+                    symbols.setdefault(symbol, 2 + len(symbols) % 3)
+    known: dict[fx.Node, Any] = {}
+    for node in match.inputs:
+        sizes = [s if isinstance(s, int) else int(s.subs(symbols)) for s in shape(node) or ()]
+        value = node.meta["val"]
+        if value.is_floating_point():
+            known[node] = scale * torch.randn(sizes, dtype=torch.float64, generator=generator)
+        else:
+            known[node] = torch.zeros(sizes, dtype=value.dtype)
+    return known, symbols
+
+
+def report_unread(draft: Draft, choice: Choice, book: Book) -> None:
+    """A finding for every module with parameters that no output depends on."""
+    read = {str(node.target) for node in facts.live(draft.graph) if node.op == "get_attr"}
+    storages = {
+        t.untyped_storage().data_ptr() for n, t in draft.program.parameters.items() if n in read and t.numel()
+    }
+    groups: dict[str, list[str]] = {}
+    for name, tensor in draft.program.parameters.items():
+        if name not in read and not (tensor.numel() and tensor.untyped_storage().data_ptr() in storages):
+            groups.setdefault(_top_unread(name, read), []).append(name)
+    for path, names in groups.items():
+        if not choice.wants("unused", path):
+            continue
+        numbers = sum(draft.program.parameters[n].numel() for n in names)
+        evidence = Evidence(Tier.EXACT, "no output depends on it")
+        book.add("unused", path, tuple(sorted(names)), evidence, (numbers, 0), applied=True)
+
+
+def _top_unread(name: str, read: set[str]) -> str:
+    """The outermost module of a parameter that holds nothing that is read."""
+    parts = name.split(".")[:-1]
+    for depth in range(1, len(parts) + 1):
+        prefix = ".".join(parts[:depth])
+        if not any(other.startswith(f"{prefix}.") for other in read):
+            return prefix
+    return ".".join(parts)

@@ -1,0 +1,1 @@
+"""The provers: each gets only an original and a candidate, never the name of who proposed it."""

@@ -1,0 +1,63 @@
+"""The prover of paired ReLU units: how far is ``V relu(W x) + d`` from its linear half, for every input?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from paramaudit.numerics.exact import affine
+from paramaudit.numerics.norms import spectral_norm_above
+from paramaudit.prove.rounding import PER, witness
+from paramaudit.records import Evidence, Matrix, Measured, PairedUnits, Tier
+
+
+def judge_pairs(claim: PairedUnits) -> Evidence:
+    """Evidence for replacing ``x -> V relu(W x~) + d`` by ``x -> V W x~ / 2 + d``.
+
+    Since relu(t) = (t + |t|) / 2, the gap is V |W x~| / 2. With w_j = -c w_i + e for each pair,
+    ``| |w_j x~| - c |w_i x~| | <= |e x~|``, so the gap is at most
+    ``(|V_i + c V_j| |W_i| + |V_j| |E|) / 2`` in spectral norms, times ``|x~|``.
+    """
+    first, second, dtype = claim.first, claim.second, claim.dtype
+    i, j = claim.pairs
+    outer = second[:, :-1]
+    scale = -(first[j] * first[i]).sum(1) / first[i].square().sum(1)
+    rest = first[j] + scale[:, None] * first[i]
+    mismatch = outer[:, i] + scale * outer[:, j]
+    value = 0.5 * spectral_norm_above(mismatch) * spectral_norm_above(first[i])
+    value += 0.5 * spectral_norm_above(outer[:, j]) * spectral_norm_above(rest)
+    inner = outer @ first / 2
+    # the candidate's own numbers are rounded once to dtype; half a unit in the last place of each
+    stored = torch.cat([inner[:, :-1], inner[:, -1:] + second[:, -1:]], 1)
+    value += spectral_norm_above(stored.to(dtype).to(torch.float64) - stored)
+    gap = Measured(value, "spectral", PER)
+    linear = Matrix(stored[:, :-1], stored[:, -1], dtype)
+    seen = _observed(claim, linear)
+    reason = (
+        f"its ReLU units pair up: for every input x the block and the linear map differ by at most "
+        f"{value:.1e} {PER}; the block itself was seen to be off by {seen.value:.1e} {PER} through rounding"
+    )
+    if value == 0.0:
+        return Evidence(Tier.EXACT, "relu(a) - relu(-a) = a for every pair of units", gap=gap, witness=seen)
+    if value <= seen.value:
+        return Evidence(Tier.ROUNDING, reason, gap=gap, witness=seen)
+    size = spectral_norm_above(stored)
+    if value <= 2.0**-7 * size:
+        return Evidence(Tier.BOUNDED, f"{reason}; that is more than its rounding", gap=gap, witness=seen)
+    reason = "its ReLU units come in opposite pairs, but their outputs do not add up to a linear map"
+    return Evidence(Tier.REFUTED, reason, gap=gap, witness=seen)
+
+
+def _observed(claim: PairedUnits, linear: Matrix) -> Measured:
+    """The block's own rounding: its dtype against float64 on the same inputs, found by the affine search."""
+    first, second = claim.first, claim.second
+
+    def error(rows: Tensor) -> Tensor:
+        exact = rows.to(torch.float64)
+        hidden = torch.relu(affine(exact, first[:, :-1], first[:, -1]))
+        true = affine(hidden, second[:, :-1], second[:, -1])
+        # shifted by the linear map, so that the search sees the block's rounding and nothing else
+        return claim.run(rows).to(torch.float64) - true + affine(exact, linear.weight, linear.bias)
+
+    seen, _ = witness(error, linear, torch.Generator().manual_seed(0))
+    return seen

@@ -1,0 +1,82 @@
+"""A batch norm with stored statistics right after a convolution or linear layer.
+
+What it finds:    conv -> batch norm and linear -> batch norm in eval mode, nothing between.
+Why it matters:   the norm's scale and shift are a scale of the layer's output channels and a new bias.
+Proof:            g (W x + b - m) / s + h = (g / s) W x + (g (b - m) / s + h), s = sqrt(v + eps).
+Swap safety:      only directly next: with a ReLU between the fold is wrong. Not in train mode, where the
+                  statistics are the batch's. A norm before a padded convolution is left alone.
+Source:           Jacob et al., Quantization and Training of Neural Networks (2018), section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, fx
+
+from paramaudit.graph import facts
+from paramaudit.graph.match import Match, Rewrite
+from paramaudit.graph.program import module_path
+from paramaudit.graph.surgery import Draft
+
+_LAYERS = ("aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::linear")
+
+
+def find(draft: Draft) -> Iterator[Match]:
+    """Batch norms directly after a layer that nobody else reads."""
+    for node in draft.graph.nodes:
+        if facts.name(node) != "aten::batch_norm" or facts.argument(node, 5, "training") is not False:
+            continue
+        layer = node.args[0]
+        statistics = [n for n in node.args[1:5] if isinstance(n, fx.Node)]
+        if not isinstance(layer, fx.Node) or facts.name(layer) not in _LAYERS or len(layer.users) != 1:
+            continue
+        if facts.name(layer) == "aten::linear" and len(layer.meta["val"].shape) != 2:
+            continue  # the channels of a batch norm are dimension 1, a linear layer's are the last
+        weight, bias = facts.argument(layer, 1, "weight"), facts.argument(layer, 2, "bias")
+        if not draft.alone(weight, bias) or any(draft.tensor(n) is None for n in statistics):
+            continue
+        if draft.tensor(node.args[3]) is None or draft.tensor(node.args[4]) is None:
+            continue
+        if bias is None and node.args[1] is None and node.args[2] is None:
+            continue  # nothing stored would be saved
+        source = layer.args[0]
+        if isinstance(source, fx.Node):
+            yield Match(
+                module_path(node),
+                (node,),
+                (source,),
+                lambda new, n=node, m=layer: [_build(new, n, m)],  # type: ignore[misc]
+                "its scale and shift fold into the layer before it",
+                tensors=tuple(n for n in (*node.args[1:3], weight, bias) if isinstance(n, fx.Node)),
+            )
+
+
+def _build(draft: Draft, norm: fx.Node, layer: fx.Node) -> fx.Node:
+    gain, shift, mean, variance = (_value(draft, a) for a in norm.args[1:5])
+    weight_node, bias_node = facts.argument(layer, 1, "weight"), facts.argument(layer, 2, "bias")
+    weight = draft.float64(weight_node)
+    if mean is None or variance is None:
+        msg = "a batch norm without stored statistics cannot be folded"
+        raise LookupError(msg)
+    scale = (gain if gain is not None else torch.ones_like(mean)) / torch.sqrt(
+        variance + float(str(norm.args[7]))
+    )
+    bias = _value(draft, bias_node) if bias_node is not None else None
+    bias = ((bias if bias is not None else 0.0) - mean) * scale + (shift if shift is not None else 0.0)
+    weight = weight * scale.reshape(-1, *([1] * (weight.dim() - 1)))
+    stored = [n for n in (weight_node, bias_node, *norm.args[1:5]) if isinstance(n, fx.Node)]
+    made, dtype = draft.keys(stored), layer.meta["val"].dtype
+    name = str(weight_node.target)
+    new_weight = draft.number(name, weight, dtype, made, layer)
+    new_bias = draft.number(name.removesuffix("weight") + "bias", bias, dtype, made, layer)
+    rest = layer.args[3:]
+    return draft.call(layer.target, layer.args[0], new_weight, new_bias, *rest, path_of=layer)  # type: ignore[arg-type]
+
+
+def _value(draft: Draft, node: object) -> Tensor | None:
+    return draft.float64(node) if isinstance(node, fx.Node) else None
+
+
+REWRITE = Rewrite("batch-norm-fold", find)

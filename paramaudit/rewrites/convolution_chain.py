@@ -1,0 +1,115 @@
+"""Two convolutions with nothing between.
+
+What it finds:    a convolution of a convolution, the middle read by nobody else.
+Why it matters:   the composition of two convolutions is one convolution; it is offered where it is smaller.
+Proof:            (K2 * (K1 * x + b1) + b2) = (K2 * K1) * x + (K2 b1 + b2), K2 * K1 the polyphase product.
+Swap safety:      the second must not pad: its zeros would stand for middle values that were never computed,
+                  and the border would differ. No groups, no dilation, no transposed convolution.
+Source:           Oppenheim, Schafer: Discrete-Time Signal Processing (2010), section 2.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+from torch import Tensor, fx
+
+from paramaudit.graph import facts
+from paramaudit.graph.match import Match, Rewrite
+from paramaudit.graph.program import module_path
+from paramaudit.graph.surgery import Draft
+
+_RANK = {"aten::conv1d": 1, "aten::conv2d": 2, "aten::conv3d": 3}
+
+
+def find(draft: Draft) -> Iterator[Match]:
+    """Pairs of convolutions that are smaller as one."""
+    for node in draft.graph.nodes:
+        rank = _RANK.get(facts.name(node))
+        first = node.args[0] if rank else None
+        if rank is None or not isinstance(first, fx.Node) or facts.name(first) != facts.name(node):
+            continue
+        settings = [_settings(n, rank) for n in (first, node)]
+        if len(first.users) != 1 or settings[0] is None or settings[1] is None or any(settings[1][1]):
+            continue
+        stored = [facts.argument(n, i, k) for n in (first, node) for i, k in ((1, "weight"), (2, "bias"))]
+        source = first.args[0]
+        if not draft.alone(*stored) or not isinstance(source, fx.Node):
+            continue
+        old = sum(draft.float64(n).numel() for n in stored if n is not None)
+        weight, bias = _compose(draft, first, node, settings[0][0])
+        if weight.numel() + (bias.numel() if bias is not None else 0) >= old:
+            continue
+        yield Match(
+            module_path(node),
+            (node,),
+            (source,),
+            lambda new, n=node, m=first, s=(settings[0], settings[1]): [_build(new, n, m, s)],  # type: ignore[misc]
+            "two convolutions with nothing between are one",
+            tensors=tuple(n for n in stored if n is not None),
+            arguments={"kernel": list(weight.shape[2:])},
+        )
+
+
+def _settings(node: fx.Node, rank: int) -> tuple[list[int], list[int]] | None:
+    """Stride and padding, or None for a convolution that is not plain."""
+
+    def spread(value: object) -> list[int] | None:
+        if isinstance(value, int):
+            return [value] * rank
+        values = list(value) if isinstance(value, list | tuple) else []
+        values = values * rank if len(values) == 1 else values
+        return [v for v in values if isinstance(v, int)] if len(values) == rank else None
+
+    stride, padding = (
+        spread(facts.argument(node, 3, "stride", 1)),
+        spread(facts.argument(node, 4, "padding", 0)),
+    )
+    dilation, groups = spread(facts.argument(node, 5, "dilation", 1)), facts.argument(node, 6, "groups", 1)
+    plain = dilation == [1] * rank and groups == 1 and len(node.meta["val"].shape) == rank + 2
+    return (stride, padding) if plain and stride and padding is not None else None
+
+
+def _compose(
+    draft: Draft, first: fx.Node, second: fx.Node, stride: list[int]
+) -> tuple[Tensor, Tensor | None]:
+    inner, outer = (
+        draft.float64(facts.argument(first, 1, "weight")),
+        draft.float64(facts.argument(second, 1, "weight")),
+    )
+    sizes = [a + s * (b - 1) for a, b, s in zip(inner.shape[2:], outer.shape[2:], stride, strict=True)]
+    weight = torch.zeros(outer.shape[0], inner.shape[1], *sizes, dtype=torch.float64)
+    for place_of in product(*(range(n) for n in outer.shape[2:])):
+        taps: list[int] = [int(str(t)) for t in place_of]
+        block = torch.einsum("om,mi...->oi...", outer[(slice(None), slice(None), *taps)], inner)
+        place = [slice(t * s, t * s + n) for t, s, n in zip(taps, stride, inner.shape[2:], strict=True)]
+        weight[(slice(None), slice(None), *place)] += block
+    biases = [facts.argument(n, 2, "bias") for n in (first, second)]
+    if biases[0] is None and biases[1] is None:
+        return weight, None
+    bias = torch.zeros(len(outer), dtype=torch.float64)
+    if biases[0] is not None:
+        bias = outer.flatten(2).sum(-1) @ draft.float64(biases[0])
+    return weight, bias + draft.float64(biases[1]) if biases[1] is not None else bias
+
+
+def _build(
+    draft: Draft, node: fx.Node, first: fx.Node, settings: tuple[tuple[list[int], list[int]], ...]
+) -> fx.Node:
+    (stride, padding), (outer_stride, _) = settings
+    weight, bias = _compose(draft, first, node, stride)
+    operands = [facts.argument(n, i, k) for n in (first, node) for i, k in ((1, "weight"), (2, "bias"))]
+    made, dtype = draft.keys([n for n in operands if n is not None]), node.meta["val"].dtype
+    name = str(facts.argument(node, 1, "weight").target)
+    new_weight = draft.number(name, weight, dtype, made, node)
+    new_bias = None
+    if bias is not None:
+        new_bias = draft.number(name.removesuffix("weight") + "bias", bias, dtype, made, node)
+    strides = [a * b for a, b in zip(stride, outer_stride, strict=True)]
+    target = node.target
+    return draft.call(target, first.args[0], new_weight, new_bias, strides, padding, path_of=node)  # type: ignore[arg-type]
+
+
+REWRITE = Rewrite("linear-chain", find)

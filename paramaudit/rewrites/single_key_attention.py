@@ -1,0 +1,124 @@
+"""Attention over a single key.
+
+What it finds:    scaled dot-product attention, whole or written out, whose key length is static 1.
+Why it matters:   the softmax of one score is 1, so queries and keys are dead and the output is the value.
+Proof:            softmax(s) = 1 for one finite s, hence softmax(q k / sqrt(d)) v = v.
+Swap safety:      only where the key length is a fact of the graph, not of the example inputs; not under
+                  attention dropout, not with a mask (a masked single key is NaN).
+Source:           Vaswani et al., Attention Is All You Need (2017), section 3.2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from paramaudit.graph import facts
+from paramaudit.graph.match import Match, Rewrite
+from paramaudit.graph.program import module_path
+from paramaudit.graph.shapes import shape
+from paramaudit.graph.surgery import Draft
+from paramaudit.records import Skipped
+
+
+def find(draft: Draft) -> Iterator[Match | Skipped]:
+    """Attention calls with one static key, and products of a constant-one weight with a value."""
+    for node in draft.graph.nodes:
+        call = facts.name(node)
+        if call == "aten::scaled_dot_product_attention":
+            yield from _fused(draft, node)
+        elif call in ("aten::bmm", "aten::matmul"):
+            yield from _written_out(node)
+
+
+def _fused(draft: Draft, node: fx.Node) -> Iterator[Match | Skipped]:
+    query, key, value = node.args[:3]
+    sizes = shape(key) if isinstance(key, fx.Node) else None
+    path = module_path(node)
+    if not isinstance(query, fx.Node) or not isinstance(value, fx.Node) or sizes is None:
+        return
+    if not isinstance(sizes[-2], int):
+        named = {
+            str(s): n for p in draft.program.contract.inputs for s, n in _symbols(draft, p.name, p.shape)
+        }
+        length = named.get(str(sizes[-2]), str(sizes[-2]))
+        if length == "batch":
+            yield Skipped(path, "attends across the batch: the key length is the batch size, not 1")
+        return
+    if sizes[-2] != 1:
+        return
+    if facts.argument(node, 3, "attn_mask") is not None:
+        yield Skipped(path, "attention over one key with a mask: a masked single key is NaN")
+        return
+    if facts.argument(node, 4, "dropout_p", 0.0):
+        yield Skipped(path, "attention over one key under attention dropout: the weight is not always 1")
+        return
+    if str((shape(value) or ())[:-2]) != str((shape(node) or ())[:-2]):
+        return  # grouped heads: the value is repeated, which needs its own rule
+    yield Match(
+        path,
+        (node,),
+        (query, *((key,) if isinstance(key, fx.Node) else ()), value),
+        lambda new: [_spread(new, value, node, query)],
+        "attention over one key returns its value",
+        tensors=_stored_before(node),
+    )
+
+
+def _written_out(node: fx.Node) -> Iterator[Match]:
+    weight, value = node.args[:2]
+    while isinstance(weight, fx.Node) and facts.is_identity(weight):
+        weight = weight.args[0]
+    if not isinstance(weight, fx.Node) or not isinstance(value, fx.Node):
+        return
+    sizes = shape(weight)
+    if facts.name(weight) != "aten::ones_like" or sizes is None or sizes[-1] != 1:
+        return
+    if str((shape(value) or ())[:-2]) != str((shape(node) or ())[:-2]):
+        return
+    yield Match(
+        module_path(node),
+        (node,),
+        (value, *(i for i in weight.all_input_nodes if i is not value)),
+        lambda new: [_spread(new, value, node, weight)],
+        "attention over one key returns its value",
+        tensors=_stored_before(node),
+    )
+
+
+def _spread(draft: Draft, value: fx.Node, like: fx.Node, query: fx.Node) -> fx.Node:
+    """The value once for every query (a row of ``query``, the tensor or the weights)."""
+    rows = (shape(like) or ())[-2]
+    if rows == 1:
+        return draft.call(torch.ops.aten.alias.default, value, path_of=like)
+    target = [-1] * len(shape(like) or ())
+    length = (
+        rows if isinstance(rows, int) else draft.call(torch.ops.aten.sym_size.int, query, -2, path_of=like)
+    )
+    return draft.call(torch.ops.aten.expand.default, value, [*target[:-2], length, -1], path_of=like)
+
+
+def _stored_before(node: fx.Node) -> tuple[fx.Node, ...]:
+    """The projections that feed an attention: stored numbers reached through the same module."""
+    path, seen, stack = module_path(node), set[fx.Node](), [node]
+    while stack:
+        current = stack.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        if current.op == "get_attr" or module_path(current) == path:
+            stack.extend(current.all_input_nodes)
+    return tuple(sorted(n for n in seen if n.op == "get_attr"))
+
+
+def _symbols(draft: Draft, name: str, sizes: tuple[str | int, ...]) -> Iterator[tuple[str, str]]:
+    for node in draft.graph.nodes:
+        if node.op == "placeholder" and str(node.target) == name:
+            for size, label in zip(shape(node) or (), sizes, strict=True):
+                if isinstance(label, str):
+                    yield str(size), label
+
+
+REWRITE = Rewrite("single-key-attention", find)
