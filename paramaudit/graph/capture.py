@@ -91,6 +91,12 @@ def _narrow(program: Program, loaded: Loaded, static: Mapping[str, int]) -> Prog
     return _program(exported, args, kwargs, loaded, "eval", held, dict(program.types))
 
 
+def from_exported(exported: torch.export.ExportedProgram, like: Program) -> Program:
+    """The program of an exported graph with the example inputs of another one."""
+    loaded = Loaded("", "pt2", exported=exported, args=tuple(like.args), kwargs=dict(like.kwargs))
+    return _from_exported(exported, loaded, {})
+
+
 def reexport(program: Program) -> torch.export.ExportedProgram:
     """Export a program again, dynamic where its contract is symbolic."""
     specs = program.contract.inputs

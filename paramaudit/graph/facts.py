@@ -33,11 +33,15 @@ def argument(node: fx.Node, index: int, key: str, default: Any = None) -> Any:
     return node.args[index] if len(node.args) > index else node.kwargs.get(key, default)
 
 
-def is_impure(node: fx.Node) -> bool:
-    """Nodes that must stay: writes into buffers, assertions, anything with a mutable schema."""
+def writes(node: fx.Node) -> bool:
+    """Whether a call changes one of its arguments in place."""
     schema = getattr(node.target, "_schema", None)
-    writes = schema is not None and schema.is_mutable
-    return node.op in ("placeholder", "output") or bool(writes) or "assert" in name(node)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def is_impure(node: fx.Node) -> bool:
+    """Nodes that must stay: writes into buffers, assertions, inputs and outputs."""
+    return node.op in ("placeholder", "output") or writes(node) or "assert" in name(node)
 
 
 def is_random(node: fx.Node) -> bool:
@@ -64,7 +68,7 @@ def is_identity(node: fx.Node) -> bool:
 
 def constants(graph: fx.Graph) -> set[fx.Node]:
     """Nodes that depend on no input and no symbolic size, and draw nothing at random."""
-    written = {a for node in graph.nodes if is_impure(node) for a in node.all_input_nodes}
+    written = {a for node in graph.nodes if writes(node) for a in node.all_input_nodes}
     found: set[fx.Node] = set()
     for node in graph.nodes:
         if node.op == "get_attr":

@@ -54,7 +54,18 @@ def runner(
     module: fx.GraphModule, region: Region, source: fx.Node, target: fx.Node, dtype: torch.dtype | None
 ) -> Callable[[Tensor], Tensor]:
     """A function that runs the part on rows ``(n, in)`` and returns ``(n, out)``."""
-    width, out = region.features(source), region.features(target)
+    return rows_runner(module, source, target, (region.features(source), region.features(target)), dtype)
+
+
+def rows_runner(
+    module: fx.GraphModule,
+    source: fx.Node,
+    target: fx.Node,
+    widths: tuple[int, int],
+    dtype: torch.dtype | None,
+) -> Callable[[Tensor], Tensor]:
+    """Like :func:`runner` for any part that acts on the last dimension; ``widths`` are (in, out)."""
+    width, out = widths
 
     def run(rows: Tensor) -> Tensor:
         results = []
@@ -82,8 +93,9 @@ def _batch(source: fx.Node, wanted: int) -> tuple[dict[Any, int], int]:
         if not isinstance(length, int):
             symbols.extend(s for s in sorted(length.free_symbols, key=str) if s not in symbols)
     sizes = dict.fromkeys(symbols, 1)
-    if symbols:
-        sizes[symbols[0]] = max(wanted, 1)
     leading = _sizes(source)[:-1]
     capacity = math.prod(symbol_value(s, sizes) for s in leading)
+    if symbols:
+        sizes[symbols[0]] = max(-(-wanted // capacity), 1)
+        capacity = math.prod(symbol_value(s, sizes) for s in leading)
     return sizes, capacity

@@ -132,6 +132,15 @@ class Draft:
         new.meta["val"] = node.meta["val"]
         return self._describe(new, node)
 
+    def follow(self, node: fx.Node, moved: dict[fx.Node, fx.Node]) -> fx.Node:
+        """The calls from a node in ``moved`` to ``node``, each on its first argument, on what it became."""
+        if node not in moved:
+            source: Any = node.args[0]
+            before = self.follow(source, moved)
+            with self.graph.inserting_before(node):
+                moved[node] = self.again(node, before, *node.args[1:])
+        return moved[node]
+
     def number(
         self, name: str, value: Tensor, dtype: torch.dtype, made_from: Sequence[str], path_of: fx.Node
     ) -> fx.Node:

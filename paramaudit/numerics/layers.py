@@ -7,9 +7,14 @@ import torch
 from torch import Tensor, nn
 
 
+def owned(values: Tensor) -> nn.Parameter:
+    """A trainable copy of these numbers; contiguous, as saving an exported program wants them."""
+    return nn.Parameter(values.detach().clone(memory_format=torch.contiguous_format))
+
+
 def parameter(values: Tensor | None) -> nn.Parameter | None:
-    """A trainable copy of these numbers, or None."""
-    return None if values is None else nn.Parameter(values.detach().clone())
+    """The same, where there may be none."""
+    return None if values is None else owned(values)
 
 
 def widened(inputs: Tensor) -> Tensor:

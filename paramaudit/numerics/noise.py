@@ -18,6 +18,12 @@ SIGMAS = 6.0
 """A number within this many standard deviations of a clean one is taken for the clean one."""
 
 
+def usable(view: Matrix) -> bool:
+    """Whether there is anything to recognise: some number is not zero, and none is NaN or infinite."""
+    largest = float(view.weight.abs().max()) if view.weight.numel() else 0.0
+    return 0.0 < largest < math.inf
+
+
 def left_over(residual: Tensor, matrix: Tensor) -> float:
     """The Frobenius norm of a residual as a part of the matrix's; 1 for a zero matrix."""
     whole = float(torch.linalg.vector_norm(matrix))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import scipy.linalg
 import torch
 from torch import Tensor
 
-CLIFF = 8.0
+CLIFF = 4.0
 """Neighbouring singular values with at least this ratio are a cliff."""
 
-TINY = 0.02
-"""A pivot below this part of the largest one makes a sketch look singular."""
+SPARE = 56
+"""Rows that a sketch has more than columns, so that its last pivot is not small by chance."""
 
 
 def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Generator) -> int:
@@ -19,7 +18,7 @@ def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Gen
     Rows and columns are added up, with random signs, into a sketch a little larger than ``worth``. A
     sketch cannot have a higher rank than its matrix, and the triangular factor of a matrix of rank r
     has at most r pivots that are not zero. So one read and a small QR dismiss nearly everything;
-    what remains is looked at with pivoting.
+    of what remains the sketch's singular values are looked at.
 
     Args:
         matrix: ``(m, n)``.
@@ -31,13 +30,14 @@ def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Gen
         Clarkson and Woodruff, Low rank approximation and regression in input sparsity time, STOC 2013.
     """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T.contiguous()
-    sketch = _added_up(tall, worth + 24, generator)
+    sketch = _added_up(tall, worth + 8 + SPARE, generator)
     sketch = _added_up(sketch.T.contiguous(), worth + 8, generator).T
     pivots = torch.linalg.qr(sketch.float(), mode="r").R.diagonal().abs()
-    if bool((pivots >= TINY * pivots.max()).all()):
+    # of a Gaussian matrix the last pivot is about this part of the first
+    usual = ((SPARE + 1) / (SPARE + len(pivots))) ** 0.5
+    if bool((pivots >= 0.4 * usual * pivots.max()).all()):
         return 0
-    pivots = torch.from_numpy(scipy.linalg.qr(sketch.numpy(), mode="r", pivoting=True)[0]).diagonal().abs()
-    return cliff(pivots, worth, noise, CLIFF / 2)
+    return cliff(torch.linalg.svdvals(sketch), worth, noise, CLIFF / 2)
 
 
 def cliff(values: Tensor, worth: int, noise: float, ratio: float = CLIFF) -> int:
@@ -77,11 +77,11 @@ def _added_up(matrix: Tensor, groups: int, generator: torch.Generator) -> Tensor
     return torch.zeros(groups, matrix.shape[1], dtype=matrix.dtype).index_add_(0, group, matrix * sign)
 
 
-def leading_factors(matrix: Tensor, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """The leading singular triplets by a randomised range finder with one power step.
+def leading_factors(matrix: Tensor, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The leading left singular vectors and values by a randomised range finder with one power step.
 
     Returns:
-        ``U (m, k)``, ``s (k,)``, ``V^T (k, n)`` with k a little above ``rank``.
+        ``U (m, k)`` and ``s (k,)`` with k a little above ``rank``.
 
     Source:
         Halko, Martinsson and Tropp, Finding structure with randomness, SIAM Review 53 (2011), 4.4 and 5.1.
@@ -91,6 +91,6 @@ def leading_factors(matrix: Tensor, rank: int, generator: torch.Generator) -> tu
     start = torch.randn(columns, width, dtype=matrix.dtype, generator=generator)
     basis = torch.linalg.qr(matrix @ start).Q
     basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
-    right, small = torch.linalg.qr(matrix.T @ basis)
-    turn, values, back = torch.linalg.svd(small.T, full_matrices=False)
-    return basis @ turn, values, back @ right.T
+    small = torch.linalg.qr(matrix.T @ basis, mode="r").R
+    turn, values, _ = torch.linalg.svd(small.T)
+    return basis @ turn, values

@@ -44,10 +44,12 @@ def window(name: str, size: int, dtype: torch.dtype, device: torch.device | str 
         return torch.ones(size, dtype=dtype, device=device)
     base, _, kind = name.partition("-")
     length = max(1, size - 1) if kind == "symmetric" else size
-    time = torch.arange(size, dtype=dtype, device=device)
+    # in float64 where there is one: float32 angles would cost two digits
+    wide = torch.float32 if torch.device(device).type == "mps" else torch.float64
+    time = torch.arange(size, dtype=wide, device=device)
     if base == "sine":
-        return torch.sin((time + 0.5 if kind == "centred" else time) * (math.pi / length))
-    result = torch.zeros(size, dtype=dtype, device=device)
+        return torch.sin((time + 0.5 if kind == "centred" else time) * (math.pi / length)).to(dtype)
+    result = torch.zeros(size, dtype=wide, device=device)
     for order, amount in enumerate(COSINE_SUMS[base]):
         result = result + (-1) ** order * amount * torch.cos(time * (2 * math.pi * order / length))
-    return result
+    return result.to(dtype)

@@ -34,6 +34,7 @@ class Book:
 
     findings: list[Finding] = field(default_factory=list)
     skipped: dict[tuple[str, str], Skipped] = field(default_factory=dict)
+    refused: set[tuple[str, ...]] = field(default_factory=set)
 
     def skip(self, entry: Skipped) -> None:
         """Note something that was left, once."""
@@ -51,8 +52,9 @@ class Book:
         indices: int = 0,
         applied: bool,
         part_of: str | None = None,
+        absorbs: bool = False,
     ) -> str:
-        """Add a finding; earlier applied ones about a subset of its tensors become part of it."""
+        """Add a finding; one that ``absorbs`` takes in earlier ones about a subset of its tensors."""
         key = self._id(operator, path, tensors)
         finding = Finding(
             id=key,
@@ -71,7 +73,7 @@ class Book:
             witness=evidence.witness,
             p_value=evidence.p_value,
         )
-        if applied and part_of is None and tensors:
+        if absorbs and applied and tensors:
             mine = set(tensors)
             self.findings = [replace(f, part_of=key) if self._within(f, mine) else f for f in self.findings]
         self.findings.append(finding)

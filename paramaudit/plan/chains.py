@@ -201,6 +201,7 @@ def _apply(draft: Draft, group: Sequence[Chain], option: Option, book: Book) -> 
         arguments=arguments,
         indices=_indices(option.layer),
         applied=applied,
+        absorbs=True,
     )
     dense_count = _dense_count(option.view)
     if stop - start > 1 and dense_count < option.freed:
@@ -216,7 +217,7 @@ def _record_merge(
     reason = f"affine after affine with nothing between is one affine map; {option.evidence.reason}"
     evidence = Evidence(option.evidence.tier, reason, option.evidence.gap, option.evidence.witness)
     shape: dict[str, Json] = {"shape": list(option.view.weight.shape)}
-    book.add(MERGE, path, tensors, evidence, counts, arguments=shape, applied=applied)
+    book.add(MERGE, path, tensors, evidence, counts, arguments=shape, applied=applied, absorbs=True)
 
 
 def _emit(
@@ -262,7 +263,9 @@ def _weight_name(stored: Sequence[fx.Node], path: str) -> str:
 
 
 def _note_refused(draft: Draft, chain: Chain, option: Option, path: str, book: Book) -> None:
-    """A near miss stays in the list, with the reason."""
+    """A near miss stays in the list, with the reason; a guess that is far off was only a guess."""
+    if option.evidence.tier is Tier.REFUTED:
+        return
     stored = sites.stored_nodes(chain, option.start, option.stop)
     before = sites.numbers(draft, [str(n.target) for n in stored])
     layer = option.layer

@@ -26,13 +26,14 @@ def apply_rewrite(draft: Draft, rewrite: Rewrite, choice: Choice, book: Book) ->
     The graph is searched again after every change, since a match may have changed its neighbours.
     """
     changed = False
-    refused: set[tuple[str, ...]] = set()
     while True:
         match = None
         for found in list(rewrite.find(draft)):
             if isinstance(found, Skipped):
                 book.skip(found)
-            elif _key(found) not in refused and choice.wants(_operator(rewrite, found), found.path):
+            elif _key(rewrite, found) not in book.refused and choice.wants(
+                _operator(rewrite, found), found.path
+            ):
                 match = found
                 break
         if match is None:
@@ -40,11 +41,11 @@ def apply_rewrite(draft: Draft, rewrite: Rewrite, choice: Choice, book: Book) ->
         if _apply(draft, rewrite, match, choice, book):
             changed = True
         else:
-            refused.add(_key(match))
+            book.refused.add(_key(rewrite, match))
 
 
-def _key(match: Match) -> tuple[str, ...]:
-    return tuple(node.name for node in match.olds)
+def _key(rewrite: Rewrite, match: Match) -> tuple[str, ...]:
+    return (rewrite.name, *(node.name for node in match.olds))
 
 
 def _operator(rewrite: Rewrite, match: Match) -> str:
@@ -72,7 +73,18 @@ def _apply(draft: Draft, rewrite: Rewrite, match: Match, choice: Choice, book: B
     draft.settle()
     after = max(0, size - (before - draft.count()))
     applied = evidence.tier.safe
-    book.add(operator, match.path, tensors, evidence, (size, after), arguments=arguments, applied=applied)
+    absorbs = match.claim is not None
+    counts = (size, after)
+    book.add(
+        operator,
+        match.path,
+        tensors,
+        evidence,
+        counts,
+        arguments=arguments,
+        applied=applied,
+        absorbs=absorbs,
+    )
     return True
 
 

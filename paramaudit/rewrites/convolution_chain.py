@@ -1,10 +1,14 @@
-"""Two convolutions with nothing between.
+"""Affine after affine with nothing between.
 
-What it finds:    a convolution of a convolution, the middle read by nobody else.
-Why it matters:   the composition of two convolutions is one convolution; it is offered where it is smaller.
-Proof:            (K2 * (K1 * x + b1) + b2) = (K2 * K1) * x + (K2 b1 + b2), K2 * K1 the polyphase product.
-Swap safety:      the second must not pad: its zeros would stand for middle values that were never computed,
-                  and the border would differ. No groups, no dilation, no transposed convolution.
+What it finds:    linear layers, products with stored matrices, residual sums x + W x, concatenations, views
+                  and convolutions in a row, the middle read by nobody else. Matrices are merged along
+                  whole regions that are affine by their operators; this file holds the convolutions.
+Why it matters:   the composition of affine maps is one affine map; it is offered where it is smaller.
+Proof:            W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2), and likewise for kernels with the polyphase
+                  product. The product is computed in float64 and every number rounded once.
+Swap safety:      the same function for inference, not the same training. A second convolution must not
+                  pad: its zeros would stand for middle values that were never computed, and the border
+                  would differ. No groups, no dilation, no transposed convolution.
 Source:           Oppenheim, Schafer: Discrete-Time Signal Processing (2010), section 2.4.
 """
 
@@ -83,7 +87,7 @@ def _compose(
     weight = torch.zeros(outer.shape[0], inner.shape[1], *sizes, dtype=torch.float64)
     for place_of in product(*(range(n) for n in outer.shape[2:])):
         taps: list[int] = [int(str(t)) for t in place_of]
-        block = torch.einsum("om,mi...->oi...", outer[(slice(None), slice(None), *taps)], inner)
+        block = torch.einsum("om,mi...->oi...", _tap(outer, taps), inner)
         place = [slice(t * s, t * s + n) for t, s, n in zip(taps, stride, inner.shape[2:], strict=True)]
         weight[(slice(None), slice(None), *place)] += block
     biases = [facts.argument(n, 2, "bias") for n in (first, second)]
@@ -93,6 +97,13 @@ def _compose(
     if biases[0] is not None:
         bias = outer.flatten(2).sum(-1) @ draft.float64(biases[0])
     return weight, bias + draft.float64(biases[1]) if biases[1] is not None else bias
+
+
+def _tap(kernel: Tensor, taps: list[int]) -> Tensor:
+    """One tap of a kernel, ``(out, in)``."""
+    for tap in taps:
+        kernel = kernel.select(2, tap)
+    return kernel
 
 
 def _build(

@@ -109,21 +109,10 @@ def _reader(
     if bias_node is not None:
         names[1] = str(bias_node.target)
     with draft.graph.inserting_before(node):
-        source = _follow(draft, node.args[0], moved)
+        source = draft.follow(node.args[0], moved)  # type: ignore[arg-type]
         new_weight = draft.number(names[0], weight, dtype, made, node)
         new_bias = draft.number(names[1], bias, dtype, made, node) if bias is not None else None
         return draft.call(_aten.linear.default, source, new_weight, new_bias, path_of=node)
-
-
-def _follow(draft: Draft, node: object, moved: dict[fx.Node, fx.Node]) -> fx.Node:
-    """The same moves of numbers, applied to the norm without its scale and shift."""
-    if not isinstance(node, fx.Node):
-        msg = "a linear layer reads no tensor"
-        raise TypeError(msg)
-    if node not in moved:
-        source = _follow(draft, node.args[0], moved)
-        moved[node] = draft.call(node.target, source, *node.args[1:], path_of=node, **node.kwargs)  # type: ignore[arg-type]
-    return moved[node]
 
 
 REWRITE = Rewrite("norm-affine-fold", find, stage=1)

@@ -19,9 +19,8 @@ from torch import Tensor, fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.match import Match, Rewrite
+from paramaudit.graph.probe import rows_runner
 from paramaudit.graph.program import module_path
-from paramaudit.graph.run import evaluate
-from paramaudit.graph.shapes import shape
 from paramaudit.graph.surgery import Draft
 from paramaudit.records import PairedUnits
 
@@ -100,25 +99,9 @@ def partners(rows: Tensor) -> tuple[Tensor, Tensor] | None:
 def _claim(
     draft: Draft, node: fx.Node, source: fx.Node, block: tuple[Tensor, Tensor], pairs: tuple[Tensor, Tensor]
 ) -> PairedUnits:
-    value = source.meta["val"]
-    dims = shape(source) or ()
-    symbols = {s: 1 for length in dims if not isinstance(length, int) for s in length.free_symbols}
-    if symbols:
-        symbols[next(iter(symbols))] = 512
-
-    def run(rows: Tensor) -> Tensor:
-        sizes = [s if isinstance(s, int) else int(s.subs(symbols)) for s in dims]
-        flat = torch.zeros(sizes, dtype=value.dtype).reshape(-1, sizes[-1])
-        parts = []
-        for block in torch.split(rows, len(flat)):
-            full = flat.clone()
-            full[: len(block)] = block
-            known = {source: full.reshape(sizes)}
-            (result,) = evaluate(draft.module, [node], known, dtype=value.dtype, sizes=symbols)
-            parts.append(result.reshape(-1, result.shape[-1])[: len(block)])
-        return torch.cat(parts)
-
-    return PairedUnits(*block, pairs, run, value.dtype)
+    dtype = source.meta["val"].dtype
+    widths = (block[0].shape[1] - 1, len(block[1]))
+    return PairedUnits(*block, pairs, rows_runner(draft.module, source, node, widths, dtype), dtype)
 
 
 def _build(draft: Draft, node: fx.Node, hidden: fx.Node, first: Tensor, second: Tensor) -> fx.Node:

@@ -55,7 +55,9 @@ def find(draft: Draft) -> Iterator[Match]:
         if not isinstance(source, fx.Node):
             continue
         followers = [r.consumer for r in found if _is_key(region, r) or r in moved]
-        olds = _observed(followers, outputs)
+        # everything else that reads the layer must go on reading the same numbers
+        kept = tuple(r.operand for r in found if not _is_key(region, r) and r not in moved)
+        olds = tuple(dict.fromkeys((*_observed(followers, outputs), *kept)))
         yield Match(
             module_path(followers[0]) if followers else module_path(node),
             olds,

@@ -1,0 +1,225 @@
+"""The pipeline: load, capture, plan, judge, swap, verify, measure. Read this first.
+
+Every stage takes what the one before it returned; nothing flows backwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paramaudit import load, operators, rewrites, verify
+from paramaudit.account import model_info, module_counts, totals
+from paramaudit.errors import NotAuditableError
+from paramaudit.expect import expectations
+from paramaudit.graph.capture import capture, reexport
+from paramaudit.graph.program import Program, fingerprint
+from paramaudit.measure import compare
+from paramaudit.plan import Choice, best_plan
+from paramaudit.records import (
+    Audit,
+    Certificate,
+    Comparison,
+    Finding,
+    Loaded,
+    Plan,
+    Refusal,
+    Tier,
+)
+from paramaudit.rules import load_rules, verdicts
+from paramaudit.save import write_program
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can ask of the pipeline; the names are those of the command line."""
+
+    mode: str = "eval"
+    device: str = "cpu"
+    static: Mapping[str, int] = field(default_factory=dict)
+    dynamic: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+    rules: Path | None = None
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    tolerance: float = 0.0
+    allow: frozenset[Tier] = frozenset()
+    seed: int = 0
+
+    @property
+    def choice(self) -> Choice:
+        """The part of the options that a plan depends on."""
+        return Choice(self.select, self.ignore, self.allow, self.seed)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An audit with the programs it speaks about: the original and what the plan leaves."""
+
+    audit: Audit
+    plan: Plan
+    original: Program
+    refactored: Program
+
+
+def open_target(
+    target: str, *, inputs: Sequence[str] = (), factory: str | None = None, trust: bool = False
+) -> Loaded:
+    """Load a target; see :func:`paramaudit.load.load`."""
+    return load.load(target, inputs=inputs, factory=factory, trust=trust)
+
+
+def scan_loaded(loaded: Loaded, options: Options, progress: Progress) -> Scan:
+    """Audit a loaded model: what it is, what could go, and what was refused.
+
+    Raises:
+        NotAuditableError: there is no graph to audit.
+    """
+    if loaded.tensors is not None:
+        msg = f"{loaded.target} holds stored numbers only; pass --factory file.py:function for its model"
+        raise NotAuditableError(msg)
+    clock = _Clock(progress)
+    clock.start("rules")
+    rules = load_rules(options.rules)
+    clock.start("capture")
+    program = _capture(loaded, options)
+    clock.start("identify")
+    digest = loaded.sha256 or fingerprint(program)
+    clock.start("plan")
+    refactored, book = best_plan(program, options.choice)
+    clock.start("rules against evidence")
+    findings = (*book.findings, *expectations(program, refactored, book, rules))
+    counts = module_counts(program, refactored)
+    rows = verdicts(counts, findings, rules)
+    info = model_info(loaded, program, digest)
+    result = totals(program, refactored)
+    skipped = tuple(book.skipped.values())
+    audit = Audit(info, program.contract, rows, findings, skipped, result, clock.stop())
+    return Scan(audit, plan_of(audit, options), program, refactored)
+
+
+def plan_of(audit: Audit, options: Options) -> Plan:  # noqa: ARG001 - a saved audit was made under its own options
+    """The plan of an audit: what is applied, and every refusal with its reason."""
+    applied = tuple(f.id for f in audit.findings if f.applied_by_default)
+    refused = tuple(Refusal(f.id, _why_not(f)) for f in audit.findings if not f.applied_by_default)
+    return Plan(audit.model, applied, refused, audit.totals)
+
+
+def apply_scan(scan: Scan, save: Path, options: Options, progress: Progress) -> Certificate:
+    """Write the refactored program to ``save`` when it is verified; nothing is left otherwise.
+
+    Raises:
+        NotAuditableError: the plan holds nothing to apply.
+    """
+    if not scan.plan.apply:
+        msg = "nothing to apply: no safe finding"
+        raise NotAuditableError(msg)
+    progress("export")
+    exported = reexport(scan.refactored)
+    progress("write")
+    with write_program(exported, save) as written:
+        progress("verify")
+        reloaded = load.load(str(written))
+        back = capture(dataclasses.replace(reloaded, args=scan.original.args, kwargs=scan.original.kwargs))
+        applied = [f for f in scan.audit.findings if f.applied_by_default]
+        certificate = verify.certify_swaps(
+            scan.original,
+            back,
+            applied,
+            exported,
+            names=(scan.audit.model.sha256, reloaded.sha256 or ""),
+            seed=options.seed,
+        )
+        if certificate.equivalent:
+            written.replace(save)
+    return certificate
+
+
+def verify_loaded(original: Loaded, refactored: Loaded, options: Options, progress: Progress) -> Certificate:
+    """Equivalence of two models with the same interface."""
+    progress("capture")
+    first = _capture(original, options)
+    second = _capture(_with_inputs(refactored, first), options)
+    names = (original.sha256 or fingerprint(first), refactored.sha256 or fingerprint(second))
+    return verify.certify(first, second, options.choice, names, options.tolerance, progress)
+
+
+def compare_loaded(original: Loaded, refactored: Loaded, options: Options, progress: Progress) -> Comparison:
+    """Cost of two models side by side, timed in turn."""
+    progress("capture")
+    first = _capture(original, options)
+    second = _capture(_with_inputs(refactored, first), options)
+    progress("measure")
+    sizes = (_file_bytes(original), _file_bytes(refactored))
+    devices = tuple(dict.fromkeys(("cpu", options.device)))
+    return compare(first.module, second.module, first.args, first.kwargs, devices=devices, file_bytes=sizes)
+
+
+def atlas() -> Mapping[str, str]:
+    """Every operator and rewrite by name, with its documentation."""
+    return {**operators.documentation(), **rewrites.documentation()}
+
+
+def _capture(loaded: Loaded, options: Options) -> Program:
+    return capture(
+        loaded, mode=options.mode, static=options.static, dynamic=options.dynamic, read=options.read
+    )
+
+
+def _with_inputs(loaded: Loaded, program: Program) -> Loaded:
+    """A file without example inputs takes those of the model it is compared with."""
+    if loaded.args or loaded.kwargs:
+        return loaded
+    return dataclasses.replace(loaded, args=program.args, kwargs=dict(program.kwargs), has_inputs=True)
+
+
+def _file_bytes(loaded: Loaded) -> int | None:
+    path = Path(loaded.target)
+    return path.stat().st_size if loaded.format != "factory" and path.is_file() else None
+
+
+def _why_not(finding: Finding) -> str:
+    if finding.tier is Tier.REFUTED:
+        return finding.reason
+    return f"{finding.tier} is not applied unless asked for (--allow {finding.tier}): {finding.reason}"
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._seconds: dict[str, float] = {}
+        self._stage = ""
+        self._since = time.perf_counter()
+
+    def start(self, stage: str) -> None:
+        self.stop()
+        self._progress(stage)
+        self._stage = stage
+
+    def stop(self) -> dict[str, float]:
+        now = time.perf_counter()
+        if self._stage:
+            self._seconds[self._stage] = now - self._since
+        self._since = now
+        return dict(self._seconds)
+
+
+__all__ = [
+    "Options",
+    "Progress",
+    "Scan",
+    "apply_scan",
+    "atlas",
+    "compare_loaded",
+    "open_target",
+    "plan_of",
+    "scan_loaded",
+    "verify_loaded",
+]

@@ -1,0 +1,250 @@
+"""The command line: parse, call, print, exit."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paramaudit import __version__, report
+from paramaudit.cli_options import Apply, Flags, MaybeTarget, Name, Original, Refactored, Save, Target, expose
+from paramaudit.cli_output import check_outputs, note, publish, say, work, write
+from paramaudit.config import options, read_config, settle
+from paramaudit.errors import OptionError, ParamauditError, StaleError, TargetError
+
+if TYPE_CHECKING:
+    from paramaudit.records import Audit, Certificate, Comparison, Loaded, Plan
+
+STATE = Path(".paramaudit")
+LAST_AUDIT = STATE / "audit.json"
+LAST_CERTIFICATE = STATE / "certificate.json"
+ATLAS_OPTIONS = ("format", "output", "quiet", "verbose")
+
+Body = Callable[..., int]
+app = typer.Typer(
+    name="paramaudit",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def command(only: Sequence[str] | None = None) -> Callable[[Body], Body]:
+    """Register a command; ``only`` names the common options that it offers."""
+
+    def register(body: Body) -> Body:
+        app.command(body.__name__)(expose(body, run, only))
+        return body
+
+    return register
+
+
+def run(body: Body, own: dict[str, Any], given: Flags) -> None:
+    """Run a command and exit with its code; every error is one line on stderr."""
+    try:
+        flags = settle(given, read_config(Path()))
+        if flags.trust and given.trust is None:  # so that a folder's configuration never trusts in silence
+            say("warning: pyproject.toml says trust = true: code that a model file brings may run")
+        code = body(**own, flags=flags)
+    except ParamauditError as error:
+        say(f"error: {error}")
+        code = error.exit_code
+    except Exception as error:  # noqa: BLE001  the last line of defence, and it is reported
+        say(f"internal error: {type(error).__name__}: {error}; please report; -v shows the traceback")
+        if given.verbose:
+            typer.echo(traceback.format_exc(), err=True)
+        code = 2
+    raise typer.Exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"paramaudit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    """Find which parameters of a PyTorch model are really a known algorithm, or nothing at all."""
+
+
+@command()
+def scan(target: Target, *, flags: Flags) -> int:
+    """Audit a model and write .paramaudit/audit.json."""
+    from paramaudit import audit
+    from paramaudit.report.document import document
+    from paramaudit.report.json_ import dumps
+
+    check_outputs(flags, [target])
+    with work(flags) as stages:
+        stages("load")
+        result = audit.scan_loaded(_open(target, flags), options(flags), stages).audit
+    _keep(flags, LAST_AUDIT, dumps(document(result)))
+    _show(flags, result)
+    return 0
+
+
+@command()
+def refactor(target: MaybeTarget = None, *, apply: Apply = False, save: Save = None, flags: Flags) -> int:
+    """Plan the swaps, or --apply them, verified."""
+    from paramaudit import audit
+
+    if apply:
+        return _apply(target, save, flags)
+    if save is not None:
+        raise OptionError("--save needs --apply")
+    check_outputs(flags, [target] if target else [])
+    with work(flags) as stages:
+        if target is None:
+            last = _last_audit()
+            plan = audit.plan_of(last, options(flags))
+        else:
+            stages("load")
+            done = audit.scan_loaded(_open(target, flags), options(flags), stages)
+            last, plan = done.audit, done.plan
+    _show(flags, plan, last)
+    return 0
+
+
+def _apply(target: str | None, save: Path | None, flags: Flags) -> int:
+    from paramaudit import audit
+
+    last = _last_audit() if target is None else None
+    name = last.model.target if last else str(target)
+    out = save or Path(f"{_stem(name)}.refactored.pt2")
+    check_outputs(flags, [name], out)
+    with work(flags) as stages:
+        stages("load")
+        done = audit.scan_loaded(_open(name, flags), options(flags), stages)
+        if last and last.model.sha256 != done.audit.model.sha256:
+            raise StaleError(f"{name} changed since it was audited; scan it again")
+        certificate = audit.apply_scan(done, out, options(flags), stages) if done.plan.apply else None
+    if certificate is None:
+        note(flags, "nothing to apply")
+        _show(flags, done.plan, done.audit)
+        return 3
+    if certificate.equivalent:
+        note(flags, f"wrote {out}")
+        _keep_certificate(flags, certificate, flags.certificate or LAST_CERTIFICATE)
+    else:
+        note(flags, "verification failed, nothing was kept")
+    _show(flags, certificate)
+    return 0 if certificate.equivalent else 1
+
+
+@command()
+def verify(original: Original, refactored: Refactored, *, flags: Flags) -> int:
+    """Decide whether two models are equivalent."""
+    from paramaudit import audit
+
+    check_outputs(flags, [original, refactored])
+    with work(flags) as stages:
+        stages("load")
+        pair = _open(original, flags), _open(refactored, flags)
+        certificate = audit.verify_loaded(*pair, options(flags), stages)
+    if flags.certificate is not None:
+        _keep_certificate(flags, certificate, flags.certificate)
+    _show(flags, certificate)
+    return {True: 0, False: 1, None: 3}[certificate.equivalent]
+
+
+@command()
+def compare(original: Original, refactored: Refactored, *, flags: Flags) -> int:
+    """Show what two models cost, side by side."""
+    from paramaudit import audit
+
+    check_outputs(flags, [original, refactored])
+    with work(flags) as stages:
+        stages("load")
+        pair = _open(original, flags), _open(refactored, flags)
+        comparison = audit.compare_loaded(*pair, options(flags), stages)
+    _show(flags, comparison)
+    return 0
+
+
+@command(ATLAS_OPTIONS)
+def operators(*, flags: Flags) -> int:
+    """List every operator and rewrite."""
+    from paramaudit import audit
+
+    check_outputs(flags, [])
+    publish(flags, partial(report.render_atlas, audit.atlas()))
+    return 0
+
+
+@command(ATLAS_OPTIONS)
+def explain(name: Name, *, flags: Flags) -> int:
+    """Explain one operator or rewrite."""
+    from paramaudit import audit
+
+    check_outputs(flags, [])
+    atlas = audit.atlas()
+    if name not in atlas:
+        close = difflib.get_close_matches(name, atlas)
+        hint = f"did you mean {' or '.join(close)}?" if close else "`paramaudit operators` lists them all"
+        raise OptionError(f"no operator or rewrite is called {name!r}; {hint}")
+    publish(flags, lambda kind, **_: report.render_page(name, atlas[name], kind))
+    return 0
+
+
+def _open(target: str, flags: Flags) -> Loaded:
+    from paramaudit import audit
+
+    return audit.open_target(
+        target, inputs=flags.inputs or (), factory=flags.factory, trust=bool(flags.trust)
+    )
+
+
+def _show(flags: Flags, record: Audit | Plan | Certificate | Comparison, audit: Audit | None = None) -> None:
+    publish(flags, partial(report.render, record, findings=audit.findings if audit else ()))
+
+
+def _keep(flags: Flags, path: Path, text: str) -> None:
+    write(path, text)
+    note(flags, f"wrote {path}")
+
+
+def _keep_certificate(flags: Flags, certificate: Certificate, path: Path) -> None:
+    from paramaudit.report.document import document
+    from paramaudit.report.json_ import dumps
+
+    _keep(flags, path, dumps(document(certificate)))
+
+
+def _last_audit() -> Audit:
+    """The audit that the last scan in this folder wrote."""
+    from paramaudit.report.read import read_audit
+
+    try:
+        saved = json.loads(LAST_AUDIT.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise OptionError("no audit here yet: name a target, or `paramaudit scan TARGET` first") from error
+    except (OSError, ValueError) as error:
+        raise TargetError(f"{LAST_AUDIT}: cannot be read: {error}") from error
+    return read_audit(saved)
+
+
+def _stem(target: str) -> str:
+    """The name to save under: of the file, the folder, or a factory's file or module."""
+    if Path(target).exists():
+        path = Path(target).resolve()
+        return path.name if path.is_dir() else path.stem
+    place = target.rpartition(":")[0] or target
+    return Path(place).stem if place.endswith(".py") else place.rpartition(".")[2] or place

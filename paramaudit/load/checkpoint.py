@@ -1,0 +1,150 @@
+"""Files of ``torch.save``: state dicts, training checkpoints, tensors; whole modules only when trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from paramaudit.errors import TargetError, UnsafeTargetError
+from paramaudit.load import archive, pickles
+from paramaudit.load.source import importing_from
+from paramaudit.load.text import cause, short
+
+_NESTED = ("state_dict", "model_state_dict", "model")
+_LISTED = 5
+_HOW = "--trust runs the code of this file; only for files you made; or save a state_dict and pass --factory"
+
+
+def read_checkpoint(path: Path, *, zipped: bool, trust: bool) -> dict[str, Tensor] | nn.Module:
+    """The tensors of a checkpoint under their names, or, only when trusted, a pickled module.
+
+    Args:
+        path: a file of ``torch.save``.
+        zipped: it is a zip archive; tensors are then mapped from the file instead of read.
+        trust: unpickle without restraint, so that the file's own code may run.
+
+    Raises:
+        UnsafeTargetError: it wants to load more than tensors, and ``trust`` is not given; lists the names.
+        TargetError: it is broken, or holds no tensors.
+    """
+    if zipped:
+        with path.open("rb") as file:
+            archive.entries(file, str(path))
+    held = _unpickle(path, zipped=zipped, trust=trust)
+    if isinstance(held, nn.Module):
+        return held
+    if isinstance(held, Tensor):
+        return {"tensor": held.detach()}
+    found = _tensors(held)
+    if found is None and isinstance(held, Mapping):
+        found = next((t for key in _NESTED if (t := _tensors(held.get(key))) is not None), None)
+        if found is None and isinstance(held.get("model"), nn.Module):
+            return held["model"]  # type: ignore[no-any-return] # just checked
+    if found is None:
+        raise TargetError(f"{path} holds {_described(held)}, not a state dict; save model.state_dict()")
+    return found
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, factory: str) -> None:
+    """Load ``tensors`` into ``module``: every name must be there, in the right shape, without losing digits.
+
+    Args:
+        module: what the factory built; changed in place.
+        tensors: name -> tensor.
+        path: the checkpoint, for the message.
+        factory: the factory, for the message.
+
+    Raises:
+        TargetError: they do not fit; lists the names.
+    """
+    own = module.state_dict(keep_vars=True)
+    mismatched = [
+        f"{name} ({_kind(tensor)} in the file, {_kind(own[name])} in the module)"
+        for name, tensor in tensors.items()
+        if isinstance(own.get(name), Tensor) and not _fits(tensor, own[name])
+    ]
+    missing: Sequence[str] = ()
+    unexpected: Sequence[str] = ()
+    try:
+        if not mismatched:
+            missing, unexpected = module.load_state_dict(dict(tensors), strict=False)
+        else:
+            missing = [name for name in own if name not in tensors]
+            unexpected = [name for name in tensors if name not in own]
+    except Exception as error:  # hooks of the user's module raise anything; it is reported
+        raise TargetError(f"{path} does not fit the module of {factory}: {cause(error)}") from error
+    parts = [
+        f"{len(names)} {what}: {', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("mismatched", mismatched))
+        if names
+    ]
+    if parts:
+        prefix = unexpected[0].split(".")[0] if unexpected else ""
+        if prefix in ("module", "_orig_mod") and all(name.startswith(prefix + ".") for name in tensors):
+            parts.append(f"all its names begin with {prefix!r}: it was saved from a wrapped model")
+        raise TargetError(f"{path} does not fit the module of {factory}: {'; '.join(parts)}")
+
+
+def _unpickle(path: Path, *, zipped: bool, trust: bool) -> object:
+    try:
+        if trust:
+            with importing_from(Path.cwd()):
+                return torch.load(path, map_location="cpu", weights_only=False)
+        if (
+            zipped and path.suffix != ".safetensors"
+        ):  # torch goes by that ending, and maps only what has a path
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and pickles raise anything; each is a reported refusal
+        with path.open("rb") as file:
+            wanted = pickles.wanted_by(file)
+        if wanted and not trust:
+            more = ", ..." if len(wanted) > _LISTED else ""
+            names = ", ".join(short(name) for name in wanted[:_LISTED]) + more
+            raise UnsafeTargetError(
+                f"{path} is a pickle that wants to load {names}: {_HOW}", wanted
+            ) from error
+        what = "could not be unpickled" if trust else "is damaged or no file of torch.save"
+        raise TargetError(f"{path} {what}: {_reason(error)}") from error
+
+
+def _tensors(held: object) -> dict[str, Tensor] | None:
+    """``held`` as name -> tensor; modules may add one extra state each, which is not a tensor."""
+    if not isinstance(held, Mapping) or not held or not all(isinstance(name, str) for name in held):
+        return None
+    tensors = {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
+    others = [name for name in held if name not in tensors and not name.endswith("_extra_state")]
+    return tensors if tensors and not others else None
+
+
+def _fits(given: Tensor, own: Tensor) -> bool:
+    lazy = is_lazy(own)
+    return lazy or (given.shape == own.shape and torch.promote_types(given.dtype, own.dtype) == own.dtype)
+
+
+def _kind(tensor: Tensor) -> str:
+    if is_lazy(tensor):
+        return "uninitialized"
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+def _described(held: object) -> str:
+    if isinstance(held, Mapping):
+        keys = ", ".join(short(key) for key in list(held)[:_LISTED])
+        return f"a dict with {keys}{', ...' if len(held) > _LISTED else ''}" if held else "an empty dict"
+    return f"a {type(held).__name__}"
+
+
+def _reason(error: Exception) -> str:
+    """The reason without the advice that torch wraps it in: how to switch its safety off."""
+    text = str(error)
+    return (
+        cause(type(error)(text.rsplit("WeightsUnpickler error:", 1)[-1]))
+        if "WeightsUnpickler" in text
+        else cause(error)
+    )

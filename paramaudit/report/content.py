@@ -1,0 +1,222 @@
+"""Records to pages: which lines and tables a person reads, whatever the format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import singledispatch
+from typing import Any
+
+from paramaudit.records import (
+    Audit,
+    Certificate,
+    Comparison,
+    Contract,
+    Cost,
+    Finding,
+    Plan,
+    Totals,
+)
+from paramaudit.report.modules import modules
+from paramaudit.report.page import ROOT, Page, Table, change, listed, measured, number, size
+
+NUMBERS = frozenset({1, 2, 3})
+
+
+@singledispatch
+def page(record: Any, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
+    """The page of an audit, a plan, a certificate or a comparison.
+
+    Args:
+        record: what to show.
+        findings: for a plan, what its ids stand for.
+
+    Raises:
+        TypeError: there is no page for this record.
+    """
+    raise TypeError(f"no page for {type(record).__name__}")
+
+
+@page.register
+def _audit(audit: Audit, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
+    model = audit.model
+    lines = [_totals(audit.totals)]
+    if not model.exported:
+        lines.append(f"not exported, so its stored numbers alone were audited: {model.why_not or 'no graph'}")
+    if audit.contract is not None:
+        lines.extend(_contract(audit.contract))
+    chosen = [finding for finding in audit.findings if _is_applied(finding)]
+    rest = [finding for finding in audit.findings if not _is_applied(finding)]
+    skipped = tuple((skip.path or ROOT, skip.reason) for skip in audit.skipped)
+    tables = (
+        modules(audit),
+        _findings("Findings, applied by default", chosen),
+        _findings("Not applied", rest),
+        Table("Skipped", ("module", "reason"), skipped),
+    )
+    return Page(f"Audit of {model.target}", tuple(lines), tables)
+
+
+@page.register
+def _plan(plan: Plan, findings: Sequence[Finding] = ()) -> Page:
+    known = {finding.id: finding for finding in findings}
+    chosen = tuple(_planned(key, known.get(key)) for key in plan.apply)
+    refused = tuple((refusal.id, refusal.reason) for refusal in plan.refused)
+    columns = ("finding", "operator", "tier", "before", "after")
+    tables = (
+        Table("Would be applied", columns, chosen, frozenset({3, 4}), frozenset({1, 2, 3, 4})),
+        Table("Refused", ("finding", "reason"), refused),
+    )
+    nothing = () if plan.apply else ("nothing would be applied",)
+    return Page(f"Plan for {plan.model.target}", (_totals(plan.totals), *nothing), tables)
+
+
+@page.register
+def _certificate(certificate: Certificate, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
+    answer = {True: "equivalent", False: "NOT equivalent", None: "cannot be certified"}[
+        certificate.equivalent
+    ]
+    gap = f", gap {measured(certificate.gap)}" if certificate.gap else ""
+    reason = f": {certificate.reason}" if certificate.reason else ""
+    attack = certificate.attack
+    lines = [f"{answer} ({certificate.tier}{gap}){reason}"]
+    if certificate.counterexample:
+        lines.append(f"counterexample: {certificate.counterexample}")
+    lines += [
+        f"attacked: {attack.restarts:,} restarts of {attack.steps:,} steps, worst difference "
+        f"{attack.worst:.2g}, {attack.ties:,} ties",
+        *_contract(certificate.contract),
+        f"original {certificate.original}, refactored {certificate.refactored}",
+        ", ".join(f"{name} {version}" for name, version in certificate.versions.items()),
+    ]
+    errors = tuple(
+        (out.name, f"{out.max_abs:.2g}", f"{out.original_error:.2g}", f"{out.refactored_error:.2g}")
+        for out in certificate.outputs
+    )
+    swaps = tuple(
+        (swap.id, str(swap.tier), measured(swap.gap), measured(swap.witness)) for swap in certificate.swaps
+    )
+    columns = ("output", "largest difference", "original's error", "refactored's error")
+    tables = (
+        Table("Outputs, errors against float64", columns, errors, NUMBERS),
+        Table("Swaps", ("swap", "tier", "gap", "witness"), swaps),
+    )
+    return Page("Certificate", tuple(line for line in lines if line), tables)
+
+
+@page.register
+def _comparison(comparison: Comparison, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
+    before, after = comparison.original, comparison.refactored
+    rows = [
+        _difference("parameters", before.parameters, after.parameters, number),
+        _difference("buffers", before.buffers, after.buffers, number),
+        _difference("bytes", before.bytes, after.bytes, size),
+        _difference("file", before.file_bytes, after.file_bytes, size),
+        ("FLOPs", _flops(before), _flops(after), _change(before.flops.total, after.flops.total)),
+    ]
+    for device in dict.fromkeys([*before.devices, *after.devices]):
+        ratio = comparison.latency.get(device)
+        rows.append((f"latency {device}", _latency(before, device), _latency(after, device), _ratio(ratio)))
+        peaks = _peak(before, device), _peak(after, device)
+        if peaks != (None, None):
+            rows.append(_difference(f"peak memory {device}", *peaks, size))
+    columns = ("", "original", "refactored", "change")
+    return Page("Comparison", (), (Table("Savings", columns, tuple(rows), NUMBERS),))
+
+
+def _is_applied(finding: Finding) -> bool:
+    """Applied, or the inner half of a chain that was then named."""
+    return finding.applied_by_default or (finding.part_of is not None and finding.tier.safe)
+
+
+def _findings(title: str, findings: Sequence[Finding]) -> Table:
+    columns = ("module", "operator", "tier", "before", "after", "evidence")
+    rows = tuple(_finding(finding) for finding in findings)
+    return Table(title, columns, rows, frozenset({3, 4}), frozenset({1, 2, 3, 4}))
+
+
+def _finding(finding: Finding) -> tuple[str, ...]:
+    more = [finding.reason]
+    if finding.gap is not None:
+        more.append(f"gap {measured(finding.gap)}")
+    if finding.witness is not None:
+        more.append(f"witness {measured(finding.witness)}")
+    if finding.p_value is not None:
+        more.append(f"p = {finding.p_value:.2g}")
+    if finding.counterexample is not None:
+        more.append(f"counterexample {finding.counterexample}")
+    if finding.part_of is not None:
+        more.append(f"part of {finding.part_of}")
+    return finding.path or ROOT, *_claim(finding), "; ".join(more)
+
+
+def _claim(finding: Finding) -> tuple[str, str, str, str]:
+    after = number(finding.parameters_after)
+    if finding.indices_after:
+        after += f" + {finding.indices_after:,} indices"
+    return finding.operator, str(finding.tier), number(finding.parameters_before), after
+
+
+def _planned(key: str, finding: Finding | None) -> tuple[str, ...]:
+    return (key, "", "", "", "") if finding is None else (key, *_claim(finding))
+
+
+def _totals(totals: Totals) -> str:
+    before, after = totals.parameters_before, totals.parameters_after
+    indices = f" and {totals.indices_after:,} indices" if totals.indices_after else ""
+    return (
+        f"{before:,} -> {after:,} parameters{indices} ({change(before, after)}), "
+        f"{size(totals.bytes_before)} -> {size(totals.bytes_after)}"
+    )
+
+
+def _contract(contract: Contract) -> list[str]:
+    inputs = [
+        f"{spec.name} {spec.dtype}[{', '.join(str(size) for size in spec.shape)}]" for spec in contract.inputs
+    ]
+    lines = [
+        f"contract: {contract.mode} mode; inputs {listed(inputs, 12) or 'none'}; "
+        f"outputs {listed(contract.outputs) or 'none'}"
+    ]
+    for fixed in contract.specialised:
+        lines.append(f"static: {fixed.input}, dimension {fixed.dimension}: {fixed.why}")
+    return lines
+
+
+def _difference(
+    name: str, before: int | None, after: int | None, show: Callable[[int | None], str]
+) -> tuple[str, str, str, str]:
+    return name, show(before), show(after), _change(before, after)
+
+
+def _change(before: int | None, after: int | None) -> str:
+    return "unknown" if before is None or after is None else change(before, after)
+
+
+def _flops(cost: Cost) -> str:
+    if cost.flops.total is not None:
+        return number(cost.flops.total)
+    return f"uncounted: {listed(cost.flops.uncounted)}" if cost.flops.uncounted else "unknown"
+
+
+def _latency(cost: Cost, device: str) -> str:
+    spent = cost.devices.get(device)
+    if spent is None:
+        return "not measured"
+    if spent.unavailable is not None:
+        return f"unavailable: {spent.unavailable}"
+    if spent.latency_ms is None:
+        return "not measured"
+    times = spent.latency_ms
+    return f"{times.median:.4g} ms ({times.low:.4g} to {times.high:.4g}, {times.runs} runs)"
+
+
+def _ratio(ratio: float | None) -> str:
+    if ratio is None:
+        return "unknown"
+    word = "as fast" if ratio == 1 else "faster" if ratio > 1 else "slower"
+    return f"{ratio:.2f}x ({word})"
+
+
+def _peak(cost: Cost, device: str) -> int | None:
+    spent = cost.devices.get(device)
+    return None if spent is None else spent.peak_bytes

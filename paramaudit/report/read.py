@@ -1,0 +1,87 @@
+"""Saved documents back to records, checked field by field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+
+from paramaudit.errors import TargetError
+from paramaudit.records import Audit
+
+AUDIT = "paramaudit/audit/1"
+RENAMED = {"cls": "class"}  # a record's field that is a keyword of Python
+
+
+def read_audit(document: Mapping[str, Any]) -> Audit:
+    """The audit that a document was made of; fields that a later version added are passed over.
+
+    Raises:
+        TargetError: this is no audit document, or a field of it is missing or malformed.
+    """
+    schema = document.get("schema") if isinstance(document, Mapping) else None
+    if schema != AUDIT:
+        raise TargetError(f"not a saved audit: its schema is {schema!r}, not {AUDIT!r}")
+    try:
+        return cast(Audit, _record(Audit, document, "audit"))
+    except ValueError as error:
+        raise TargetError(f"the saved audit is damaged: {error}") from error
+
+
+def _record(kind: type, item: object, where: str) -> object:
+    """One record from an object, each field read as its annotation says."""
+    if not isinstance(item, Mapping):
+        raise ValueError(f"{where} is not an object")
+    hints = get_type_hints(kind)
+    values: dict[str, object] = {}
+    for field in fields(kind):
+        key = RENAMED.get(field.name, field.name)
+        if key in item:
+            values[field.name] = _value(hints[field.name], item[key], f"{where}.{key}")
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{where}.{key} is missing")
+    return kind(**values)
+
+
+def _value(kind: Any, value: object, where: str) -> object:
+    """A value checked against an annotation, lists turned into tuples."""
+    origin = get_origin(kind)
+    if origin in (Union, UnionType):
+        return _choice(get_args(kind), value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} is not a list")
+        return tuple(_value(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is not an object")
+        if get_args(kind)[1] is not float:
+            return dict(value)
+        return {key: _value(float, item, f"{where}.{key}") for key, item in value.items()}
+    if is_dataclass(kind):
+        return _record(cast(type, kind), value, where)
+    return _scalar(kind, value, where)
+
+
+def _choice(kinds: tuple[Any, ...], value: object, where: str) -> object:
+    """A value of an annotation ``A | B``; only scalars or one record stand beside None."""
+    if value is None and NoneType in kinds:
+        return None
+    scalars = [kind for kind in kinds if isinstance(kind, type) and type(value) is kind]
+    rest = scalars or [kind for kind in kinds if kind is not NoneType]
+    return _value(rest[0], value, where)
+
+
+def _scalar(kind: type, value: object, where: str) -> object:
+    if kind is float and value is None:
+        return math.nan
+    if kind is float and type(value) in (int, float):
+        return float(cast(float, value))
+    if issubclass(kind, Enum):
+        return kind(value)  # a ValueError that names the value
+    if type(value) is not kind:  # exactly: a bool is no count
+        raise ValueError(f"{where} is {str(value)[:40]!r}, not of type {kind.__name__}")
+    return value

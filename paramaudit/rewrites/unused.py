@@ -1,0 +1,95 @@
+"""Parameters, or rows of one, that no read output depends on.
+
+What it finds:    parameters that the captured graph never reads; rows of a linear layer whose outputs
+                  are dropped by slices, splits and selections before anything reads them; rows of a table
+                  of which only some are read.
+Why it matters:   they can be deleted.
+Proof:            the graph itself: nothing that is returned, or written, depends on them.
+Swap safety:      only for the outputs and input shapes of the contract. A gradient of zero is no evidence:
+                  a hard choice has no gradient and is alive, and a live gradient can be smaller than noise.
+Source:           Aho, Lam, Sethi, Ullman: Compilers (2006), section 8.5.3 (dead code elimination).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, fx
+
+from paramaudit.graph import facts
+from paramaudit.graph.match import Match, Rewrite
+from paramaudit.graph.program import module_path
+from paramaudit.graph.reads import reads
+from paramaudit.graph.surgery import Draft
+
+_aten = torch.ops.aten
+
+
+def find(draft: Draft) -> Iterator[Match]:
+    """Linear layers with rows that nobody reads."""
+    constant = facts.constants(draft.graph)
+    for node in list(draft.graph.nodes):
+        if facts.name(node) != "aten::linear" or not isinstance(node.args[0], fx.Node):
+            continue
+        weight, bias = facts.argument(node, 1, "weight"), facts.argument(node, 2, "bias")
+        if not draft.alone(weight, bias) or node.args[0] in constant:
+            continue
+        followed = reads(draft.module, node, constant)
+        if followed is None:
+            continue
+        _, found = followed
+        width = len(draft.float64(weight))
+        read = sorted({i for r in found for i in r.features})
+        if not read or len(read) == width:
+            continue
+        operands = tuple(dict.fromkeys(r.operand for r in found))
+        yield Match(
+            module_path(node),
+            operands,
+            (node.args[0],),
+            lambda new, n=node, r=tuple(read), o=operands: _build(new, n, r, o),  # type: ignore[misc]
+            f"{width - len(read)} of its {width} outputs are never read",
+            tensors=tuple(n for n in (weight, bias) if n is not None),
+            arguments={"rows": width - len(read)},
+        )
+
+
+def _build(
+    draft: Draft, node: fx.Node, read: tuple[int, ...], operands: tuple[fx.Node, ...]
+) -> list[fx.Node]:
+    """The layer with the rows that are read, put back in their places between zeros."""
+    weight_node, bias_node = facts.argument(node, 1, "weight"), facts.argument(node, 2, "bias")
+    rows, dtype = list(read), node.meta["val"].dtype
+    weight = draft.float64(weight_node)
+    with draft.graph.inserting_before(node):
+        made = draft.keys([weight_node])
+        narrow = draft.number(str(weight_node.target), weight[rows], dtype, made, node)
+        bias = None
+        if bias_node is not None:
+            value: Tensor = draft.float64(bias_node)[rows]
+            bias = draft.number(str(bias_node.target), value, dtype, draft.keys([bias_node]), node)
+        small = draft.call(_aten.linear.default, node.args[0], narrow, bias, path_of=node)
+        full = _spread(draft, small, rows, len(weight), node)
+    moved = {node: full}
+    return [draft.follow(operand, moved) for operand in operands]
+
+
+def _spread(draft: Draft, small: fx.Node, rows: list[int], width: int, node: fx.Node) -> fx.Node:
+    """Each run of rows at its place; the rest, which nobody reads, is zero."""
+    runs: list[tuple[int, int]] = []
+    for i in rows:
+        runs = [*runs[:-1], (runs[-1][0], i + 1)] if runs and runs[-1][1] == i else [*runs, (i, i + 1)]
+    pieces, taken, at = [], 0, 0
+    for start, stop in runs:
+        piece = small
+        if len(runs) > 1:
+            piece = draft.call(_aten.slice.Tensor, small, -1, taken, taken + stop - start, path_of=node)
+        taken += stop - start
+        after = width - stop if (start, stop) == runs[-1] else 0
+        pieces.append(draft.call(_aten.constant_pad_nd.default, piece, [start - at, after], path_of=node))
+        at = stop
+    return pieces[0] if len(pieces) == 1 else draft.call(_aten.cat.default, pieces, -1, path_of=node)
+
+
+REWRITE = Rewrite("unused", find, stage=1)

@@ -1,0 +1,194 @@
+"""End to end: are two programs the same function, how is that known, and what was tried against it."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paramaudit import __version__
+from paramaudit.errors import InputError
+from paramaudit.graph.capture import from_exported
+from paramaudit.graph.capture import reexport as export_again
+from paramaudit.graph.program import Program
+from paramaudit.pairing import Pairing, pair
+from paramaudit.plan import Choice, best_plan
+from paramaudit.records import Certificate, Finding, Measured, SwapProof, Tier
+from paramaudit.trials import Trials, attack
+
+Progress = Callable[[str], None]
+
+
+def certify_swaps(
+    original: Program,
+    reloaded: Program,
+    applied: Sequence[Finding],
+    exported: torch.export.ExportedProgram,
+    *,
+    names: tuple[str, str],
+    seed: int = 0,
+) -> Certificate:
+    """The certificate of a written file: it is what was proven, and it does what the original does.
+
+    Args:
+        original: the program before.
+        reloaded: the program read back from the file that was written.
+        applied: the findings whose swaps are in it, each with its evidence.
+        exported: the program that was written.
+        names: SHA-256 of the original and of the file.
+        seed: draws the trial inputs.
+    """
+    meant = from_exported(exported, original)
+    written = pair(meant, reloaded)
+    tried = attack(original, reloaded, seed)
+    swaps = tuple(SwapProof(f.id, f.tier, f.gap, f.witness) for f in applied)
+    tier = max((s.tier for s in swaps), key=lambda t: t.rank, default=Tier.EXACT)
+    gap = _largest([s.gap for s in swaps])
+    if written.unpaired or written.differences:
+        reason = "the file that was written is not the program that was proven"
+        return _certificate(original, names, tried, Tier.REFUTED, gap, swaps, equivalent=False, reason=reason)
+    if tried.refuted:
+        return _certificate(
+            original, names, tried, Tier.REFUTED, gap, swaps, equivalent=False, reason=tried.reason
+        )
+    reason = f"every swap is {tier} or stronger, and nothing else changed"
+    return _certificate(original, names, tried, tier, gap, swaps, equivalent=True, reason=reason)
+
+
+def certify(
+    first: Program,
+    second: Program,
+    choice: Choice,
+    names: tuple[str, str],
+    tolerance: float,
+    progress: Progress,
+) -> Certificate:
+    """Whether any two programs with the same interface are the same function.
+
+    First they are run against each other; a difference is a counterexample. Then they are paired as they
+    are, then the original as the planner would leave it, then both in that form. What cannot be paired
+    is not certified.
+
+    Raises:
+        InputError: the interfaces differ.
+    """
+    _same_interface(first, second)
+    progress("attack")
+    tried = attack(first, second, choice.seed)
+    if tried.refuted:
+        return _certificate(
+            first, names, tried, Tier.REFUTED, None, (), equivalent=False, reason=tried.reason
+        )
+    progress("pair")
+    found, swaps = _paired(first, second, choice, progress)
+    tier = max([found.tier, *(s.tier for s in swaps)], key=lambda t: t.rank)
+    gap = _largest([found.gap, *(s.gap for s in swaps)])
+    if found.unpaired:
+        name, why = next(iter(found.unpaired.items()))
+        reason = f"no difference was found on {tried.count} inputs, but output {name!r} is not proven: {why}"
+        tested = True if Tier.TESTED in choice.allow else None
+        return _certificate(first, names, tried, Tier.TESTED, gap, swaps, equivalent=tested, reason=reason)
+    certain = tier.safe or (tier in (Tier.BOUNDED,) and gap is not None and gap.value <= tolerance)
+    reason = "every differing region is proven" if certain else f"a region is only {tier}"
+    return _certificate(
+        first, names, tried, tier, gap, swaps, equivalent=True if certain else None, reason=reason
+    )
+
+
+def _paired(
+    first: Program, second: Program, choice: Choice, progress: Progress
+) -> tuple[Pairing, tuple[SwapProof, ...]]:
+    """The first pairing that leaves nothing open, with the swaps it rests on."""
+    plain = pair(first, second)
+    if not plain.unpaired:
+        return plain, ()
+    progress("plan the original")
+    ours, swaps = _normal(first, choice)
+    found = pair(ours, second)
+    if not found.unpaired:
+        return found, swaps
+    progress("plan the refactored")
+    theirs, more = _normal(second, choice)
+    both = pair(ours, theirs)
+    return (both, (*swaps, *more)) if not both.unpaired else (found, swaps)
+
+
+def _normal(program: Program, choice: Choice) -> tuple[Program, tuple[SwapProof, ...]]:
+    """A program as the planner leaves it, in the operators that a saved file would hold."""
+    safe = dataclasses.replace(choice, select=(), ignore=(), allow=frozenset())
+    planned, book = best_plan(program, safe)
+    applied = [f for f in book.findings if f.applied_by_default]
+    swaps = tuple(SwapProof(f.id, f.tier, f.gap, f.witness) for f in applied)
+    return from_exported(export_again(planned), program), swaps
+
+
+def _same_interface(first: Program, second: Program) -> None:
+    mine, theirs = first.contract, second.contract
+    if len(mine.inputs) != len(theirs.inputs):
+        msg = f"the models take {len(mine.inputs)} and {len(theirs.inputs)} inputs; they must be the same"
+        raise InputError(msg)
+    for a, b in zip(mine.inputs, theirs.inputs, strict=True):
+        pairs = zip(a.shape, b.shape, strict=False)
+        fits = all(x == y or isinstance(x, str) or isinstance(y, str) for x, y in pairs)
+        if a.dtype != b.dtype or len(a.shape) != len(b.shape) or not fits:
+            shown = f"{a.dtype}{list(a.shape)} in one model and {b.dtype}{list(b.shape)} in the other"
+            msg = f"input {a.name!r} is {shown}"
+            raise InputError(msg)
+    if len(mine.outputs) != len(theirs.outputs):
+        counts = f"{len(mine.outputs)} and {len(theirs.outputs)}"
+        msg = f"the models return {counts} outputs; they must be the same"
+        raise InputError(msg)
+
+
+def _largest(gaps: Sequence[Measured | None]) -> Measured | None:
+    return max((g for g in gaps if g is not None), key=lambda g: g.value, default=None)
+
+
+def _certificate(
+    program: Program,
+    names: tuple[str, str],
+    tried: Trials,
+    tier: Tier,
+    gap: Measured | None,
+    swaps: tuple[SwapProof, ...],
+    *,
+    equivalent: bool | None,
+    reason: str,
+) -> Certificate:
+    return Certificate(
+        equivalent=equivalent,
+        tier=tier,
+        gap=gap,
+        outputs=tried.outputs,
+        swaps=swaps,
+        attack=tried.attack,
+        counterexample=_saved(tried.counterexample),
+        contract=program.contract,
+        original=names[0],
+        refactored=names[1],
+        versions=_versions(),
+        reason=reason,
+    )
+
+
+def _saved(inputs: Mapping[str, Any] | None) -> str | None:
+    """A counterexample is kept where the user finds it."""
+    if inputs is None:
+        return None
+    path = Path(".paramaudit") / "counterexample.pt"
+    path.parent.mkdir(exist_ok=True)
+    torch.save(dict(inputs), path)
+    return str(path)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "paramaudit": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
