@@ -108,7 +108,8 @@ def _compare(
             if mine_off >= off / _SLACK and mine_off > 1e-2 * size:
                 ties += 1
             else:
-                reason = f"output {name!r} differs by {off:.2g} where the original's own rounding is {mine_off:.2g}"
+                rounding = f"the original's own rounding is {mine_off:.2g}"
+                reason = f"output {name!r} differs by {off:.2g} where {rounding}"
     return _Judged(worst, ties, reason)
 
 

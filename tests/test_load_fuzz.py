@@ -12,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._export.serde.serialize import serialize
 
 from paramaudit.errors import ParamauditError
 from paramaudit.load import load
@@ -48,13 +49,19 @@ class Small(nn.Module):
 
 @pytest.fixture(scope="module")
 def valid():
-    """Bytes of a .pt2, a zip checkpoint and one without zip."""
+    """Bytes of a .pt2 of both layouts, a zip checkpoint and one without zip."""
     program = torch.export.export(Small(), (torch.ones(8, 2),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
     exported, checkpoint, legacy = io.BytesIO(), io.BytesIO(), io.BytesIO()
     torch.export.save(program, exported)
     torch.save(Small().state_dict(), checkpoint)
     torch.save(Small().state_dict(), legacy, _use_new_zipfile_serialization=False)
-    return [exported.getvalue(), checkpoint.getvalue(), legacy.getvalue()]
+    older, artifact = io.BytesIO(), serialize(program)
+    with zipfile.ZipFile(older, "w") as archive:
+        archive.writestr("version", "8.8")
+        archive.writestr("serialized_exported_program.json", artifact.exported_program)
+        for part in ("state_dict", "constants", "example_inputs"):
+            archive.writestr(f"serialized_{part}.pt", getattr(artifact, part))
+    return [exported.getvalue(), older.getvalue(), checkpoint.getvalue(), legacy.getvalue()]
 
 
 def check(path, data):
@@ -76,7 +83,7 @@ def test_any_bytes(tmp_path, head, tail):
 
 
 @SETTINGS
-@given(st.integers(0, 2), st.data())
+@given(st.integers(0, 3), st.data())
 def test_valid_files_with_a_few_bytes_changed(tmp_path, valid, which, data):
     changed = bytearray(valid[which])
     for _ in range(data.draw(st.integers(1, 4))):
@@ -85,7 +92,7 @@ def test_valid_files_with_a_few_bytes_changed(tmp_path, valid, which, data):
 
 
 @SETTINGS
-@given(st.integers(0, 2), st.data())
+@given(st.integers(0, 3), st.data())
 def test_valid_files_cut_or_extended(tmp_path, valid, which, data):
     whole = valid[which]
     cut = data.draw(st.integers(0, len(whole)))
@@ -93,7 +100,7 @@ def test_valid_files_cut_or_extended(tmp_path, valid, which, data):
 
 
 @SETTINGS
-@given(st.integers(0, 1), st.data())
+@given(st.integers(0, 2), st.data())
 def test_archives_with_one_entry_changed(tmp_path, valid, which, data):
     """The checksums are right here, so that the change gets past the zip reader."""
     buffer = io.BytesIO()

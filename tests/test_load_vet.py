@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import struct
@@ -139,6 +140,53 @@ def test_layouts_on_which_readers_could_disagree(tmp_path):
     for change in (twice, other_case, leaving, absolute, compressed):
         with pytest.raises(TargetError):
             load(rezipped(path, change))
+
+
+def zip_bytes(entries) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def two_faced(for_torch: bytes, for_zipfile: bytes) -> bytes:
+    """zipfile looks for the directory just before the end record, torch where the record says."""
+    end = struct.Struct("<4s4H2LH")
+    _, _, _, _, entries, size, offset, _ = end.unpack(for_torch[-22:])
+    other = end.unpack(for_zipfile[-22:])
+    assert (entries, size) == (other[4], other[5]), "the two directories must be of one size"
+    last = end.pack(b"PK\5\6", 0, 0, entries, entries, size, offset, 0)
+    return for_torch[:-22] + for_zipfile[other[6] : -22] + last
+
+
+def test_two_readers_see_two_archives(tmp_path):
+    inside = {f"model/{name}": data for name, data in records().items()} | {"model/.data/version": b"6"}
+    hidden = zip_bytes({**inside, "model/models/other.json": b"{}"})
+    shown = zip_bytes({**inside, "model/extra/xother.json": b"{}"})
+    path = tmp_path / "planted.pt2"
+    path.write_bytes(two_faced(hidden, shown))
+    assert "model/models/other.json" not in zipfile.ZipFile(path).namelist()
+    refused(str(path), "two zip readers disagree")
+
+
+def test_the_old_layout_in_front_of_a_new_one(tmp_path, marker):
+    """torch tries the new layout first."""
+    inputs = saved_bytes(((Touch(marker),), {}))
+    planted = {**records(), "data/sample_inputs/model.pt": inputs, ".data/version": b"6"}
+    hidden = zip_bytes({f"model/{name}": data for name, data in planted.items()})
+    lengths = [len(name) + len("model/") for name in planted]
+    names = ["version", "serialized_exported_program.json"]
+    rest = sum(lengths) - sum(map(len, names))
+    padding = [f"extra_files/{i:02}" for i in range(len(lengths) - len(names))]
+    padding[0] += "x" * (rest - sum(map(len, padding)))
+    artifact = serialize(program())
+    old = dict.fromkeys(padding, b"") | {"version": b"8.8", names[1]: artifact.exported_program}
+    path = tmp_path / "planted.pt2"
+    path.write_bytes(two_faced(hidden, zip_bytes(old)))
+    assert "version" in zipfile.ZipFile(path).namelist()
+    refused(str(path), "two zip readers disagree")
+    runs_when_trusted(str(path), marker)
 
 
 def test_an_entry_larger_than_the_file(tmp_path):

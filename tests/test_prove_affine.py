@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 import scipy.linalg
 import scipy.signal
 import torch
-from chains import Layers, chain, nudged, product, runner, single
+from chains import Layers, chain, nudged, one_thread, product, runner, single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -26,6 +26,12 @@ settings.load_profile("prove")
 
 SEEDS = st.integers(0, 2**31 - 1)
 SIZES = st.integers(1, 12)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _single_threaded() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -62,10 +62,14 @@ def vet_pt2(file: IO[bytes], label: str) -> None:
     # Through torch's own reader, so that what is vetted is what torch will see.
     try:
         reader = torch._C.PyTorchFileReader(file)
+        if sorted(reader.get_all_records()) != sorted(inner):
+            raise _two_faced(label)
         contents = {
             n: reader.get_record(n) for n in inner if _JSON.fullmatch(n) or _TORCH_PICKLE.fullmatch(n)
         }
         sizes = {n: reader.get_record_size(n) for n in inner}
+    except UnsafeTargetError:
+        raise
     except Exception as error:  # the reader raises what its C++ code feels like; reported
         raise TargetError(f"{label} is a broken .pt2 archive: {short(error)}") from error
     for name, data in contents.items():
@@ -107,11 +111,27 @@ def _vet_old(file: IO[bytes], names: list[str], label: str) -> None:
     for name in names:
         if name != _OLD_PROGRAM and not (_OLD_PLAIN.fullmatch(name) or _OLD_PICKLE.fullmatch(name)):
             raise _foreign(label, name)
-    with zipfile.ZipFile(file) as opened:  # torch reads this layout with zipfile too
-        program.vet_json(opened.read(_OLD_PROGRAM), f"{label}: {_OLD_PROGRAM}")
-        for name in names:
-            if _OLD_PICKLE.fullmatch(name):
-                vet_pickle(opened.read(name), f"{label}: {name}")
+    if _readable_by_torch(file):  # torch would try that first, and find an archive of the new layout
+        raise _two_faced(label)
+    try:
+        with zipfile.ZipFile(file) as opened:  # torch reads this layout with zipfile too
+            contents = {n: opened.read(n) for n in names if n == _OLD_PROGRAM or _OLD_PICKLE.fullmatch(n)}
+    except Exception as error:  # zipfile raises a dozen types on broken headers; reported
+        raise TargetError(f"{label} is a broken .pt2 archive: {cause(error)}") from error
+    for name, data in contents.items():
+        if name == _OLD_PROGRAM:
+            program.vet_json(data, f"{label}: {name}")
+        else:
+            vet_pickle(data, f"{label}: {name}")
+
+
+def _readable_by_torch(file: IO[bytes]) -> bool:
+    file.seek(0)
+    try:
+        torch._C.PyTorchFileReader(file)
+    except Exception:  # noqa: BLE001 - any failure is the answer that is hoped for
+        return False
+    return True
 
 
 def _vet_payloads(document: Any, name: str, sizes: Mapping[str, int], label: str) -> None:
@@ -140,6 +160,10 @@ def _vet_keys(held: object, label: str) -> None:
     elif isinstance(held, tuple | list):
         for value in held:
             _vet_keys(value, label)
+
+
+def _two_faced(label: str) -> UnsafeTargetError:
+    return UnsafeTargetError(f"{label} is an archive on which two zip readers disagree; {_TRUST}")
 
 
 def _foreign(label: str, name: str) -> UnsafeTargetError:
