@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paramaudit import load, operators, rewrites, verify
+from paramaudit import certify, load, operators, rewrites
 from paramaudit.account import model_info, module_counts, totals
 from paramaudit.errors import NotAuditableError
 from paramaudit.expect import expectations
@@ -127,7 +127,7 @@ def apply_scan(scan: Scan, save: Path, options: Options, progress: Progress) -> 
         reloaded = load.load(str(written))
         back = capture(dataclasses.replace(reloaded, args=scan.original.args, kwargs=scan.original.kwargs))
         applied = [f for f in scan.audit.findings if f.applied_by_default]
-        certificate = verify.certify_swaps(
+        certificate = certify.certify_swaps(
             scan.original,
             back,
             applied,
@@ -146,7 +146,7 @@ def verify_loaded(original: Loaded, refactored: Loaded, options: Options, progre
     first = _capture(original, options)
     second = _capture(_with_inputs(refactored, first), options)
     names = (original.sha256 or fingerprint(first), refactored.sha256 or fingerprint(second))
-    return verify.certify(first, second, options.choice, names, options.tolerance, progress)
+    return certify.certify(first, second, options.choice, names, options.tolerance, progress)
 
 
 def compare_loaded(original: Loaded, refactored: Loaded, options: Options, progress: Progress) -> Comparison:

@@ -8,6 +8,7 @@
     ├── InputError           example inputs are missing or do not fit the model
     ├── OptionError          an option or configuration value makes no sense
     ├── StaleError           a saved plan or certificate belongs to another model
+    ├── VerificationError    a refactored model is not equivalent to its original, exit 1
     └── NotAuditableError    nothing could be audited, exit 3
         └── CaptureError     the model cannot be exported; says why
 """
@@ -47,6 +48,12 @@ class OptionError(ParamauditError):
 
 class StaleError(ParamauditError):
     """A saved plan or certificate belongs to another model."""
+
+
+class VerificationError(ParamauditError):
+    """A refactored model is not equivalent to its original."""
+
+    exit_code = 1
 
 
 class NotAuditableError(ParamauditError):

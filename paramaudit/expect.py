@@ -21,7 +21,7 @@ from paramaudit.rules import Rule, match
 _NOT_A_MAP = frozenset(
     {"unused", "single-key-attention", "single-step-recurrence", "constant", "envelope", "knee"}
 )
-_LINEAR_ENOUGH = 1e-9
+_LINEAR_ENOUGH = 1e-3
 _BENDS = frozenset(
     {"gelu", "relu", "leaky_relu", "silu", "tanh", "sigmoid", "softmax", "layer_norm", "abs", "argmax"}
 )

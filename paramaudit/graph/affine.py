@@ -16,6 +16,7 @@ from torch import Tensor, fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.layout import (
+    Atom,
     Dims,
     anchor_dims,
     dim_size,
@@ -253,12 +254,16 @@ def _broadcast(dims: Dims, other: object, step: _Step) -> Dims | None:
     if other not in step.constant:
         return None
     sizes = shape(other) or ()
-    if len(sizes) > len(dims):
-        return None
-    for dim, length in zip(reversed(dims), reversed(sizes), strict=False):
-        if length != 1 and not (dim and is_feature(dim) and same(dim_size(dim), length)):
+    missing = len(sizes) - len(dims)
+    padded: Dims = (*((),) * missing, *dims)
+    result: list[tuple[Atom, ...]] = list(padded)
+    for axis, length in enumerate(sizes, start=len(padded) - len(sizes)):
+        dim = padded[axis]
+        if length != 1 and not dim:
+            result[axis] = feature(length)  # the data is repeated along it, the constant may vary
+        elif length != 1 and not (is_feature(dim) and same(dim_size(dim), length)):
             return None
-    return dims
+    return tuple(result)
 
 
 def _combine(step: _Step) -> Dims | None:

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from paramaudit.errors import CaptureError, InputError, OptionError
+from paramaudit.graph.functional import without_effects
 from paramaudit.graph.program import Program, output_leaves, output_node, placeholders
 from paramaudit.graph.shapes import size
 from paramaudit.records import Contract, InputSpec, Loaded, Specialised
@@ -120,7 +121,7 @@ def _export(
         for i, leaf in enumerate(leaves)
     ]
     arg_shapes, kwarg_shapes = pytree.tree_unflatten(shapes, spec)
-    dynamic = _named_shapes(module, args, arg_shapes, kwarg_shapes)
+    dynamic = _named_shapes(module, arg_shapes, kwarg_shapes)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -134,12 +135,9 @@ def _export(
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
-def _named_shapes(module: nn.Module, args: tuple[Any, ...], arg_shapes: Any, kwarg_shapes: Any) -> Any:
-    """Dynamic shapes as a tuple when there are only positional inputs, by name otherwise."""
-    if not kwarg_shapes:
-        return tuple(arg_shapes)
-    names = list(inspect.signature(module.forward).parameters)[: len(args)]
-    return {**dict(zip(names, arg_shapes, strict=True)), **kwarg_shapes}
+def _named_shapes(module: nn.Module, arg_shapes: Any, kwarg_shapes: Any) -> Any:
+    """Dynamic shapes in the structure that the inputs take when they are bound to the signature."""
+    return dict(inspect.signature(module.forward).bind(*arg_shapes, **kwarg_shapes).arguments)
 
 
 def _widened(
@@ -265,10 +263,7 @@ def _program(
     held: Mapping[tuple[int, int], str],
     types: dict[str, str],
 ) -> Program:
-    module = exported.module(check_guards=False)
-    for node in list(module.graph.nodes):
-        if node.op == "call_module" and str(node.target).startswith("_guards"):
-            module.graph.erase_node(node)
+    module = without_effects(exported)
     names = _symbol_names(exported, loaded)
     inputs: list[InputSpec] = []
     specialised: list[Specialised] = []

@@ -15,8 +15,9 @@ def judge_pairs(claim: PairedUnits) -> Evidence:
     """Evidence for replacing ``x -> V relu(W x~) + d`` by ``x -> V W x~ / 2 + d``.
 
     Since relu(t) = (t + |t|) / 2, the gap is V |W x~| / 2. With w_j = -c w_i + e for each pair,
-    ``| |w_j x~| - c |w_i x~| | <= |e x~|``, so the gap is at most
-    ``(|V_i + c V_j| |W_i| + |V_j| |E|) / 2`` in spectral norms, times ``|x~|``.
+    ``| |w_j x~| - c |w_i x~| | <= |e x~|``, so the gap is at most ``(|V_i + c V_j| |W_i| + |V_j| |E|) / 2``
+    in spectral norms, times ``|x~|``. Each product may be balanced by a diagonal between its factors, and
+    both may be bounded as one.
     """
     first, second, dtype = claim.first, claim.second, claim.dtype
     i, j = claim.pairs
@@ -24,8 +25,9 @@ def judge_pairs(claim: PairedUnits) -> Evidence:
     scale = -(first[j] * first[i]).sum(1) / first[i].square().sum(1)
     rest = first[j] + scale[:, None] * first[i]
     mismatch = outer[:, i] + scale * outer[:, j]
-    value = 0.5 * spectral_norm_above(mismatch) * spectral_norm_above(first[i])
-    value += 0.5 * spectral_norm_above(outer[:, j]) * spectral_norm_above(rest)
+    apart = _product_above(mismatch, first[i]) + _product_above(outer[:, j], rest)
+    joined = _product_above(torch.cat([mismatch, outer[:, j]], 1), torch.cat([first[i], rest]))
+    value = 0.5 * min(apart, joined)
     inner = outer @ first / 2
     # the candidate's own numbers are rounded once to dtype; half a unit in the last place of each
     stored = torch.cat([inner[:, :-1], inner[:, -1:] + second[:, -1:]], 1)
@@ -46,6 +48,15 @@ def judge_pairs(claim: PairedUnits) -> Evidence:
         return Evidence(Tier.BOUNDED, f"{reason}; that is more than its rounding", gap=gap, witness=seen)
     reason = "its ReLU units come in opposite pairs, but their outputs do not add up to a linear map"
     return Evidence(Tier.REFUTED, reason, gap=gap, witness=seen)
+
+
+def _product_above(left: Tensor, right: Tensor) -> float:
+    """An upper bound on ``|left S right|`` over all diagonal ``S`` with entries in [-1, 1]."""
+    sizes = right.norm(dim=1)
+    balance = (left.norm(dim=0) / sizes.clamp_min(torch.finfo(torch.float64).tiny)).sqrt()
+    balance = torch.where((balance > 0) & (sizes > 0), balance, 1.0)
+    plain = spectral_norm_above(left) * spectral_norm_above(right)
+    return min(plain, spectral_norm_above(left / balance) * spectral_norm_above(right * balance[:, None]))
 
 
 def _observed(claim: PairedUnits, linear: Matrix) -> Measured:

@@ -21,6 +21,9 @@ PER = "|[x;1]|"
 ALONE = 32
 """How many of the best inputs are run once more, each on its own."""
 
+COPIES = 16
+"""How often such an input is repeated in a batch: from here on products run as they do in any batch."""
+
 Run = Callable[[Tensor], Tensor]
 """An implementation: ``(n, in)`` to ``(n, out)`` in its own dtype."""
 
@@ -44,8 +47,8 @@ def witness(
 
     Returns:
         ``|run(x) - (W x + b)| / |[x;1]|`` in Euclidean norms, never more than what was observed when
-        ``run`` got ``x`` alone, and that ``x``: ``(in,)`` in ``original.dtype``. Inputs on which ``run``
-        overflows do not count.
+        ``run`` got ``x`` alone or :data:`COPIES` times in a batch, and that ``x``: ``(in,)`` in
+        ``original.dtype``. Inputs on which ``run`` overflows do not count.
     """
     inputs = _trials(original, generator, rows)
     errors = observe(run, original, inputs)
@@ -54,11 +57,17 @@ def witness(
         changed = _changed(inputs[keep], generator).to(original.dtype)
         inputs = torch.cat([inputs[keep], changed])
         errors = torch.cat([errors[keep], observe(run, original, changed)])
-    # Alone, because a product may round otherwise in a batch: so the kept input shows the error again.
+    # Alone and repeated, because a product rounds otherwise in a batch: so the kept input shows it again.
     inputs = inputs[errors.argsort(descending=True)[:ALONE]]
-    errors = torch.cat([observe(run, original, one) for one in torch.split(inputs, 1)])
+    errors = torch.stack([reproduced(run, original, one) for one in inputs])
     best = int(errors.argmax())
     return Measured(float(errors[best]), "euclidean", PER), inputs[best].clone()
+
+
+def reproduced(run: Run, original: Matrix, one: Tensor) -> Tensor:
+    """The larger error on one input ``(in,)``, alone or :data:`COPIES` times in a batch."""
+    alone = observe(run, original, one[None])
+    return torch.cat([alone, observe(run, original, one.repeat(COPIES, 1))]).max()
 
 
 def observe(run: Run, original: Matrix, inputs: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ _NEAR = 1e-3
 
 def find(draft: Draft) -> Iterator[Match]:
     """Blocks linear -> ReLU -> linear with nothing else reading the middle."""
-    for node in draft.graph.nodes:
+    for node in reversed(draft.graph.nodes):  # last layers first: wider inputs, larger rounding
         middle = _single(node.args[0]) if facts.name(node) == "aten::linear" else None
         hidden = (
             _single(middle.args[0]) if middle is not None and facts.name(middle) == "aten::relu" else None

@@ -1,0 +1,85 @@
+"""A graph without hidden effects: what a node returns depends on its arguments only.
+
+An exported graph may hold calls that change a tensor in place. Where that tensor has other names (a view of
+it was taken before, or it is read again later) the graph's edges do not tell what is read, and no fact about
+the graph can be trusted. So every such call is replaced by one that returns a new tensor; what was written
+into a buffer or an input is copied there at the end.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from paramaudit.graph import facts
+
+_FRESH = frozenset(
+    f"aten::{call}"
+    for call in (
+        *("linear", "addmm", "mm", "bmm", "matmul", "baddbmm", "embedding", "cat", "stack"),
+        *("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d"),
+        *("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"),
+        *("add", "sub", "mul", "div", "relu", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "relu6", "elu"),
+        *("leaky_relu", "hardswish", "clamp", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"),
+    )
+)
+"""Calls that always return new memory, which their result alone names."""
+
+
+def without_effects(exported: torch.export.ExportedProgram) -> fx.GraphModule:
+    """The program's module with its parameters as ``get_attr`` nodes, free of in-place calls.
+
+    The usual ones (``relu_`` on the result of a convolution that nobody else reads) become the same call
+    without the effect; for all others the whole program is made functional by ``torch.export``.
+    """
+    module = _unlifted(exported)
+    for node in list(module.graph.nodes):
+        if facts.writes(node) and (plain := _counterpart(node)) is not None:
+            with module.graph.inserting_before(node):
+                new = module.graph.call_function(plain, node.args, node.kwargs)
+            new.meta = dict(node.meta)
+            node.replace_all_uses_with(new)
+            module.graph.erase_node(node)
+    if not any(facts.writes(node) and not _ends_in_buffer(node) for node in module.graph.nodes):
+        module.recompile()
+        return module
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        return _unlifted(exported.run_decompositions({}))
+
+
+def _unlifted(exported: torch.export.ExportedProgram) -> fx.GraphModule:
+    module = exported.module(check_guards=False)
+    for node in list(module.graph.nodes):
+        if node.op == "call_module" and str(node.target).startswith("_guards"):
+            module.graph.erase_node(node)
+    return module
+
+
+def _counterpart(node: fx.Node) -> Any:
+    """The call without the effect, where the tensor that is written is new and has no other reader."""
+    written = node.args[0] if node.args else None
+    if not isinstance(written, fx.Node) or facts.name(written) not in _FRESH or len(written.users) != 1:
+        return None
+    kinds = {value.dtype for i in node.all_input_nodes if isinstance(value := i.meta.get("val"), Tensor)}
+    target: Any = node.target
+    stem = target._schema.name.removeprefix("aten::")
+    plain = f"aten::{stem.removesuffix('_')}"
+    if len(kinds) != 1 or not stem.endswith("_") or plain not in _FRESH:
+        return None
+    packet = getattr(torch.ops.aten, stem.removesuffix("_"))
+    return getattr(packet, target._overloadname, None)
+
+
+def _ends_in_buffer(node: fx.Node) -> bool:
+    """Whether a call only writes a stored tensor, or an input, that nothing else in the graph reads."""
+    written = node.args[0] if node.args else None
+    return (
+        isinstance(written, fx.Node)
+        and written.op in ("get_attr", "placeholder")
+        and len(written.users) == 1
+        and not node.users
+    )
