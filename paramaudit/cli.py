@@ -61,7 +61,7 @@ def run(body: Body, own: dict[str, Any], given: Flags) -> None:
     except ParamauditError as error:
         say(f"error: {error}")
         code = error.exit_code
-    except Exception as error:  # noqa: BLE001  the last line of defence, and it is reported
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the last line of defence, and it is reported
         say(f"internal error: {type(error).__name__}: {error}; please report; -v shows the traceback")
         if given.verbose:
             typer.echo(traceback.format_exc(), err=True)

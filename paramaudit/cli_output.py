@@ -99,11 +99,24 @@ def check_outputs(flags: Flags, targets: Sequence[str], save: Path | None = None
 @contextlib.contextmanager
 def work(flags: Flags) -> Iterator[Stages]:
     """Around all work on models: stages are shown, and whatever is printed or warned goes to stderr."""
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), Stages(flags) as stages:
+    with _to_stderr(), warnings.catch_warnings(), Stages(flags) as stages:
         if flags.quiet:
             warnings.simplefilter("ignore")
         warnings.showwarning = _warn
         yield stages
+
+
+@contextlib.contextmanager
+def _to_stderr() -> Iterator[None]:
+    """Send stdout to stderr: what Python prints and, where there are descriptors, what C code prints."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        with contextlib.suppress(OSError, ValueError):  # streams without descriptors, as in tests
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, 1)
+            os.dup2(2, 1)
+        yield
 
 
 class Stages:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
+import io
+import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,6 +55,9 @@ def capture(
         if static:
             program = _narrow(program, loaded, static)
     elif loaded.module is not None:
+        if not loaded.has_inputs:
+            msg = f"{loaded.target} brings no example inputs; return (module, inputs) or give --inputs"
+            raise InputError(msg)
         program = _from_module(loaded.module, loaded, mode, dict(static or {}))
     else:
         msg = f"{loaded.target} holds stored numbers only; pass --factory file.py:function for its model"
@@ -67,8 +75,11 @@ def _from_module(module: nn.Module, loaded: Loaded, mode: str, static: dict[str,
         args, kwargs = _widened(module, loaded.args, dict(loaded.kwargs))
         exported = _export(module, args, kwargs, lambda _leaf, _dim: False)
         if static:
-            names = _symbol_names(exported, loaded)
-            args, kwargs, held = _held(exported, args, kwargs, names, static)
+            names = _dimension_names(exported, _symbol_names(exported, loaded))
+            args, kwargs, held = _held(names, args, kwargs, static)
+            if not _attempt(module, args, kwargs, required=False):
+                msg = f"{', '.join(dict.fromkeys(held.values()))}: the model does not run on inputs of that size"
+                raise OptionError(msg)
             exported = _export(module, args, kwargs, lambda leaf, dim: (leaf, dim) in held)
             return _program(exported, args, kwargs, loaded, mode, held, _types(module))
     return _program(exported, args, kwargs, loaded, mode, {}, _types(module))
@@ -86,8 +97,9 @@ def _from_exported(
 def _narrow(program: Program, loaded: Loaded, static: Mapping[str, int]) -> Program:
     if loaded.exported is None:
         return program
-    names = _symbol_names(loaded.exported, loaded)
-    args, kwargs, held = _held(loaded.exported, program.args, dict(program.kwargs), names, static)
+    symbols = _symbol_names(loaded.exported, loaded)
+    names = {at: n for at, n in _dimension_names(loaded.exported, symbols).items() if n in symbols.values()}
+    args, kwargs, held = _held(names, program.args, dict(program.kwargs), static)
     exported = _export(program.module, args, kwargs, lambda leaf, dim: (leaf, dim) in held)
     return _program(exported, args, kwargs, loaded, "eval", held, dict(program.types))
 
@@ -125,14 +137,32 @@ def _export(
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
+        with _quiet(), torch.random.fork_rng(devices=[]):
             return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
-    except Exception as error:
-        msg = f"the model cannot be exported: {type(error).__name__}: {_first_line(error)}"
+    except (Exception, SystemExit) as error:  # a model may call sys.exit
+        what = f"{type(error).__name__}: {_first_line(error)}"
+        msg = f"the model cannot be exported: {what}{_place(error)}"
         raise CaptureError(msg) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Around an export, which warns, logs and prints whole graphs before it raises."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
+    unread = io.StringIO()
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(unread),
+            contextlib.redirect_stderr(unread),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _named_shapes(module: nn.Module, arg_shapes: Any, kwarg_shapes: Any) -> Any:
@@ -177,7 +207,7 @@ def _attempt(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], 
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             module(*args, **kwargs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model may call sys.exit
         if required:
             what = f"{type(error).__name__}: {_first_line(error)}"
             msg = f"the model does not run on its example inputs: {what}"
@@ -207,6 +237,12 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:300] if lines else "no message"
 
 
+def _place(error: BaseException) -> str:
+    """`` (model.py:12)`` where torch says which line of the model an export failed at."""
+    found = re.search(r'File "([^"]+)", line (\d+)', str(error))
+    return f" ({Path(found[1]).name}:{found[2]})" if found else ""
+
+
 # --- names and the contract ---------------------------------------------------------------------
 
 
@@ -227,26 +263,32 @@ def _inputs(graph: fx.Graph) -> list[tuple[str, Any]]:
     return [(str(node.target), node.meta.get("val")) for node in placeholders(graph)]
 
 
+def _dimension_names(
+    exported: torch.export.ExportedProgram, symbols: Mapping[str, str]
+) -> dict[tuple[int, int], str]:
+    """The name of every (input, dimension); one that export had to fix to the example's is input_dim."""
+    return {
+        (i, d): symbols.get(str(size(length)), f"{name}_{d}")
+        for i, (name, value) in enumerate(_inputs(exported.module(check_guards=False).graph))
+        for d, length in enumerate(getattr(value, "shape", ()))
+    }
+
+
 def _held(
-    exported: torch.export.ExportedProgram,
+    names: Mapping[tuple[int, int], str],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    names: dict[str, str],
     static: Mapping[str, int],
 ) -> tuple[tuple[Any, ...], dict[str, Any], dict[tuple[int, int], str]]:
     """Example inputs resized to the declared sizes, and which (input, dimension) they fix."""
     unknown = set(static) - set(names.values())
     if unknown:
-        known = _listed(names.values())
-        msg = f"--static {sorted(unknown)[0]}: no such symbolic dimension; there are: {known}"
+        msg = f"--static {sorted(unknown)[0]}: no such dimension; there are: {_listed(set(names.values()))}"
         raise OptionError(msg)
     leaves, spec = pytree.tree_flatten((args, kwargs))
     held: dict[tuple[int, int], str] = {}
-    for i, (_, value) in enumerate(_inputs(exported.module(check_guards=False).graph)):
-        for d, length in enumerate(getattr(value, "shape", ())):
-            name = names.get(str(size(length)), "")
-            if name not in static:
-                continue
+    for (i, d), name in names.items():
+        if name in static:
             index = torch.arange(static[name]) % leaves[i].shape[d]
             leaves[i] = leaves[i].index_select(d, index)
             held[(i, d)] = f"--static {name}={static[name]}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from paramaudit.graph.program import output_node
+from paramaudit.graph.program import attribute, output_node
 from paramaudit.graph.shapes import shape
 
 _RESHAPES = ("view", "reshape", "unflatten", "flatten", "unsqueeze", "squeeze", "_unsafe_view", "view_copy")
@@ -17,7 +17,15 @@ VIEWS = frozenset(f"aten::{call}" for call in _RESHAPES)
 SAME = frozenset(
     ("aten::alias", "aten::clone", "aten::contiguous", "aten::detach", "aten::lift_fresh_copy", "aten::neg")
 )
-_RANDOM = ("rand", "bernoulli", "multinomial", "normal", "dropout", "poisson", "exponential", "uniform")
+_DROPOUTS = ("aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout")
+_UNCERTAIN = ("empty", "dropout", "rand", "rrelu", "fractional_max_pool")
+_MAY_RETURN_IT = frozenset(
+    f"aten::{call}"
+    for call in (
+        *("type_as", "data", "einsum", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_tensors"),
+        *("meshgrid", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "pixel_shuffle"),
+    )
+)
 
 
 def name(node: fx.Node) -> str:
@@ -33,10 +41,99 @@ def argument(node: fx.Node, index: int, key: str, default: Any = None) -> Any:
     return node.args[index] if len(node.args) > index else node.kwargs.get(key, default)
 
 
+def bound(node: fx.Node) -> dict[str, Any]:
+    """Every argument of an aten call by its name in the schema, defaults filled in."""
+    schema = getattr(node.target, "_schema", None)
+    values: dict[str, Any] = {}
+    for index, argument_ in enumerate(schema.arguments if schema is not None else ()):
+        if index < len(node.args):
+            values[argument_.name] = node.args[index]
+        else:
+            default = argument_.default_value if argument_.has_default_value() else None
+            values[argument_.name] = node.kwargs.get(argument_.name, default)
+    return values
+
+
+def inner(node: fx.Node) -> Iterator[fx.Graph]:
+    """The graphs that a call runs, such as a block under ``torch.no_grad``."""
+    owner = node.graph.owning_module
+    for source in node.all_input_nodes if owner is not None else ():
+        if source.op == "get_attr":
+            value = attribute(owner, str(source.target))
+            if isinstance(value, fx.GraphModule):
+                yield value.graph
+
+
+def written(node: fx.Node) -> list[fx.Node]:
+    """The arguments that a call changes in place."""
+    if node.op != "call_function":
+        return []
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        changes = any(writes(n) for graph in inner(node) for n in graph.nodes)
+        return list(node.all_input_nodes) if changes else []
+    values: list[Any] = []
+    if schema.is_mutable:
+        names = [a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+        values = [bound(node)[name] for name in names]
+    elif schema.name in ("aten::batch_norm", "aten::instance_norm"):  # running statistics
+        given = bound(node)
+        if given.get("training", given.get("use_input_stats")):
+            values = [given["running_mean"], given["running_var"]]
+    return [n for value in values for n in _nodes(value)]
+
+
 def writes(node: fx.Node) -> bool:
     """Whether a call changes one of its arguments in place."""
+    return bool(written(node))
+
+
+def aliases(node: fx.Node) -> list[fx.Node]:
+    """The arguments whose memory a call's result may be."""
     schema = getattr(node.target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)
+    if node.op != "call_function" or schema is None:
+        return list(node.all_input_nodes)
+    if schema.name in _MAY_RETURN_IT or "dropout" in schema.name:
+        return list(node.all_input_nodes)
+    names = [a.name for a in schema.arguments if a.alias_info is not None]
+    return [n for name in names for n in _nodes(bound(node)[name])] if names else []
+
+
+def memory(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
+    """For every node the one that stands for all nodes that may share memory with it."""
+    parent: dict[fx.Node, fx.Node] = {node: node for node in graph.nodes}
+
+    def root(node: fx.Node) -> fx.Node:
+        while parent[node] is not node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    stored: dict[int, fx.Node] = {}
+    for node in graph.nodes:
+        sources = aliases(node) if node.op in ("call_function", "call_module") else []
+        if node.op == "get_attr" and graph.owning_module is not None:
+            value = attribute(graph.owning_module, str(node.target))
+            if isinstance(value, Tensor):
+                sources = [stored.setdefault(value.untyped_storage()._cdata, node)]
+        for source in sources:
+            parent[root(node)] = root(source)
+    return {node: root(node) for node in graph.nodes}
+
+
+def stale(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes whose value does not last: the memory that they may be in is written by some call."""
+    changed = [source for node in graph.nodes for source in written(node)]
+    if not changed:
+        return set()
+    places = memory(graph)
+    dirty = {places[node] for node in changed}
+    return {node for node in graph.nodes if places[node] in dirty}
+
+
+def _nodes(value: Any) -> list[fx.Node]:
+    found = value if isinstance(value, list | tuple) else [value]
+    return [n for n in found if isinstance(n, fx.Node)]
 
 
 def is_impure(node: fx.Node) -> bool:
@@ -45,34 +142,47 @@ def is_impure(node: fx.Node) -> bool:
 
 
 def is_random(node: fx.Node) -> bool:
-    """Whether the call draws random numbers (dropout in eval mode draws none)."""
-    call = name(node)
-    if call.endswith("dropout"):
-        return argument(node, 2, "train") is not False
-    return any(word in call for word in _RANDOM)
+    """Whether the call draws random numbers (dropout in eval mode draws none) or reads unset memory."""
+    if node.op != "call_function":
+        return False
+    call = name(node).removeprefix("aten::")
+    tags = getattr(node.target, "tags", ())
+    if torch.Tag.nondeterministic_seeded not in tags and not any(word in call for word in _UNCERTAIN):
+        return any(is_random(n) for graph in inner(node) for n in graph.nodes) if not call else False
+    given = bound(node)
+    if "dropout_p" in given:  # attention
+        return bool(given["dropout_p"])
+    if "train" in given:  # dropout layers, recurrent layers
+        return given["train"] is not False and given.get("dropout", 1.0) != 0
+    return not (call.startswith("rrelu") and given.get("training") is False)
 
 
 def is_identity(node: fx.Node) -> bool:
     """Calls that return their first argument unchanged: eval dropout, copies, casts to the same dtype."""
     call = name(node)
-    if call.endswith("dropout"):
+    source = node.args[0] if node.args else None
+    mine = node.meta.get("val")
+    if not isinstance(mine, Tensor) or not isinstance(source, fx.Node):
+        return False
+    if call in _DROPOUTS:
         return argument(node, 2, "train") is False
     if call in SAME - {"aten::neg"}:
         return True
-    source = node.args[0] if node.args else None
-    if call in ("aten::to", "aten::_to_copy", "aten::type_as") and isinstance(source, fx.Node):
-        mine, other = node.meta.get("val"), source.meta.get("val")
-        return isinstance(mine, Tensor) and isinstance(other, Tensor) and mine.dtype == other.dtype
+    if call in ("aten::to", "aten::_to_copy", "aten::type_as"):
+        other = source.meta.get("val")
+        return isinstance(other, Tensor) and mine.dtype == other.dtype
     return False
 
 
 def constants(graph: fx.Graph) -> set[fx.Node]:
-    """Nodes that depend on no input and no symbolic size, and draw nothing at random."""
-    written = {a for node in graph.nodes if writes(node) for a in node.all_input_nodes}
+    """Nodes that depend on no input and no symbolic size, draw nothing at random and are never written."""
+    unsafe = stale(graph)
     found: set[fx.Node] = set()
     for node in graph.nodes:
+        if node in unsafe:
+            continue
         if node.op == "get_attr":
-            if node not in written and isinstance(node.meta.get("val"), Tensor):
+            if isinstance(node.meta.get("val"), Tensor):
                 found.add(node)
         elif node.op == "call_function" and not is_impure(node) and not is_random(node):
             if isinstance(node.meta.get("val"), torch.SymInt):

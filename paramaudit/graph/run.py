@@ -39,7 +39,8 @@ def call(
 ) -> Any:
     """The value of one node, with ``get`` for its arguments; ``dtype`` None leaves dtypes alone."""
     if node.op == "get_attr":
-        return cast(attribute(module, str(node.target)), dtype)
+        stored = attribute(module, str(node.target))
+        return cast(stored.detach() if isinstance(stored, Tensor) else stored, dtype)
     args = map_arg(node.args, get)
     kwargs = map_arg(node.kwargs, get)
     if node.op == "call_function" and callable(node.target):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -30,7 +31,7 @@ def find(draft: Draft) -> Iterator[Match]:
     """Equal parameters, then pairs of recurrent biases."""
     yield from _equal(draft)
     for node in draft.graph.nodes:
-        if facts.name(node) in _RECURRENT and len(node.args) >= 9 and node.args[3]:
+        if facts.name(node) in _RECURRENT and _has_bias_pairs(node):
             yield from _bias_pairs(draft, node)
 
 
@@ -67,13 +68,19 @@ def _same(draft: Draft, first: fx.Node, other: fx.Node) -> fx.Node:
         return draft.call(_aten.alias.default, first, path_of=first)
 
 
+def _has_bias_pairs(node: fx.Node) -> bool:
+    """Whether each layer and direction stores two matrices and two biases (a packed call differs)."""
+    if not str(node.target).endswith(".input") or len(node.args) < 9:
+        return False
+    weights, biases, layers, bidirectional = (node.args[i] for i in (2, 3, 4, 7))
+    groups = int(str(layers)) * (2 if bidirectional else 1)
+    return bool(biases) and isinstance(weights, list | tuple) and len(weights) == 4 * groups
+
+
 def _bias_pairs(draft: Draft, node: fx.Node) -> Iterator[Match]:
-    weights = node.args[2]
-    biases = [w for w in weights if isinstance(w, fx.Node)] if isinstance(weights, list | tuple) else []
-    biases = [w for i, w in enumerate(biases) if i % 4 >= 2]
-    if len(biases) * 2 != len(weights if isinstance(weights, list | tuple) else ()) or not draft.alone(
-        *biases
-    ):
+    weights: Any = node.args[2]
+    biases = [w for i, w in enumerate(weights) if i % 4 >= 2]
+    if not draft.alone(*biases):
         return
     source = node.args[0]
     readers = sorted(u for u in node.users if facts.name(u) == "getitem" and u.users)

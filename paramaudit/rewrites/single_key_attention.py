@@ -31,6 +31,8 @@ def find(draft: Draft) -> Iterator[Match | Skipped]:
             yield from _fused(draft, node)
         elif call in ("aten::bmm", "aten::matmul"):
             yield from _written_out(node)
+        elif call in ("aten::softmax", "aten::_softmax") and _feeds_product(node):
+            yield from _across_batch(draft, node, (shape(node) or (0,))[facts.argument(node, 1, "dim")])
 
 
 def _fused(draft: Draft, node: fx.Node) -> Iterator[Match | Skipped]:
@@ -40,12 +42,7 @@ def _fused(draft: Draft, node: fx.Node) -> Iterator[Match | Skipped]:
     if not isinstance(query, fx.Node) or not isinstance(value, fx.Node) or sizes is None:
         return
     if not isinstance(sizes[-2], int):
-        named = {
-            str(s): n for p in draft.program.contract.inputs for s, n in _symbols(draft, p.name, p.shape)
-        }
-        length = named.get(str(sizes[-2]), str(sizes[-2]))
-        if length == "batch":
-            yield Skipped(path, "attends across the batch: the key length is the batch size, not 1")
+        yield from _across_batch(draft, node, sizes[-2])
         return
     if sizes[-2] != 1:
         return
@@ -65,6 +62,23 @@ def _fused(draft: Draft, node: fx.Node) -> Iterator[Match | Skipped]:
         "attention over one key returns its value",
         tensors=_stored_before(node),
     )
+
+
+def _feeds_product(node: fx.Node) -> bool:
+    """Whether a softmax's weights multiply something, as in attention that is written out."""
+    products = ("aten::bmm", "aten::matmul")
+    return any(
+        (facts.name(user) in products and user.args[0] is node)
+        or (facts.name(user).endswith("dropout") and _feeds_product(user))
+        for user in node.users
+    )
+
+
+def _across_batch(draft: Draft, node: fx.Node, length: object) -> Iterator[Skipped]:
+    """A refusal where the key length is the batch: a batch of 1 only looks like a single key."""
+    named = {str(s): n for p in draft.program.contract.inputs for s, n in _symbols(draft, p.name, p.shape)}
+    if named.get(str(length)) == "batch":
+        yield Skipped(module_path(node), "attends across the batch: the key length is the batch size, not 1")
 
 
 def _written_out(node: fx.Node) -> Iterator[Match]:
