@@ -75,7 +75,7 @@ def _numbers_evidence(rule: Rule, refactored: Program, path: str) -> Evidence | 
     """The rule's own count, when the proven equivalent needs more numbers than it says."""
     if rule.numbers is None:
         return None
-    left = {n: t for n, t in refactored.parameters.items() if n.startswith(f"{path}.")}
+    left = {n: t.detach() for n, t in refactored.parameters.items() if n.startswith(f"{path}.")}
     after = sum(t.numel() for t in left.values())
     matrices = [t.to(torch.float64) for t in left.values() if t.dim() == 2]
     if after <= rule.numbers or len(matrices) != 1 or matrices[0].numel() <= rule.numbers:

@@ -1,13 +1,12 @@
 """How each operator treats a layout: the rules by which :func:`paramaudit.graph.affine.region` grows.
 
 A handler returns the layout of a call's result, or None when the call is not affine in its data, mixes
-the batch, or is merely not understood. Leaving a call out costs a finding; letting a wrong one in costs a proof.
+the batch, or is merely not understood. To leave a call out costs a finding; to let a wrong one in, a proof.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any
 
 import torch
 from torch import fx
@@ -64,6 +63,10 @@ class Step:
         values = [self.given.get(name) for name in names]
         return all(not isinstance(v, fx.Node) or v in self.constant for v in values)
 
+    def stored(self, value: object, rank: int) -> bool:
+        """Whether an argument is a constant tensor of this rank."""
+        return isinstance(value, fx.Node) and value in self.constant and len(shape(value) or ()) == rank
+
     def axis(self, rank: int, name: str = "dim") -> int | None:
         """A dimension argument counted from the front; None when it is not a plain number in range."""
         value = self.given.get(name)
@@ -101,9 +104,10 @@ def _expand(step: Step) -> Dims | None:
     if step.first is None or len(step.shape) < step.rank:
         return None
     dims: Dims = (*([()] * (len(step.shape) - step.rank)), *step.first)
-    if not all(same(dim_size(d), s) or (not d and isinstance(s, int)) for d, s in zip(dims, step.shape)):  # noqa: B905
+    pairs = list(zip(dims, step.shape, strict=True))
+    if not all(same(dim_size(d), s) or (not d and isinstance(s, int)) for d, s in pairs):
         return None
-    return tuple(d if same(dim_size(d), s) else feature(s) for d, s in zip(dims, step.shape, strict=True))
+    return tuple(d if same(dim_size(d), s) else feature(s) for d, s in pairs)
 
 
 def _permute(step: Step) -> Dims | None:
@@ -226,18 +230,23 @@ def _getitem(step: Step) -> Dims | None:
 
 
 def _broadcast(dims: Dims, other: object, step: Step) -> Dims | None:
-    """``dims`` combined with a constant that varies along feature dimensions only."""
+    """``dims`` combined with a constant that varies along feature dimensions only.
+
+    Along a dimension of size 1, or one that the data lacks, the data is repeated and the constant may vary.
+    """
     if not isinstance(other, fx.Node):
         return dims if isinstance(other, int | float | complex) else None
     if other not in step.constant:
         return None
     sizes = shape(other) or ()
-    if len(sizes) > len(dims):
-        return None
-    for dim, length in zip(reversed(dims), reversed(sizes), strict=False):
-        if length != 1 and not (dim and is_feature(dim) and same(dim_size(dim), length)):
+    result = [*([()] * (len(sizes) - len(dims))), *dims]
+    for axis, length in enumerate(sizes, start=len(result) - len(sizes)):
+        dim = result[axis]
+        if length != 1 and not dim:
+            result[axis] = feature(length)
+        elif length != 1 and not (is_feature(dim) and same(dim_size(dim), length)):
             return None
-    return dims
+    return tuple(result)
 
 
 def _combine(step: Step) -> Dims | None:
@@ -290,7 +299,7 @@ def _stack(step: Step) -> Dims | None:
 
 def _linear(step: Step) -> Dims | None:
     dims, weight, bias = step.first, step.given.get("weight"), step.given.get("bias")
-    if dims is None or not is_feature(dims[-1]) or weight not in step.constant or len(shape(weight) or ()) != 2:
+    if dims is None or not is_feature(dims[-1]) or not step.stored(weight, 2):
         return None
     out: Dims = (*dims[:-1], feature(step.shape[-1]))
     return out if bias is None else _broadcast(out, bias, step)
@@ -299,29 +308,27 @@ def _linear(step: Step) -> Dims | None:
 def _matmul(step: Step) -> Dims | None:
     """A product with a constant matrix or vector on either side."""
     left, right = list(step.given.values())[:2]
-    dims, other = step.layout(left), right
-    if dims is not None and other in step.constant and is_feature(dims[-1]):
-        rank = len(shape(other) or ())
-        if rank == 2:
+    dims = step.layout(left)
+    if dims is not None and is_feature(dims[-1]):
+        if step.stored(right, 2):
             return (*dims[:-1], feature(step.shape[-1]))
-        return dims[:-1] if rank == 1 else None
-    dims, other = step.layout(right), left
+        return dims[:-1] if step.stored(right, 1) else None
+    dims = step.layout(right)
     axis = max(len(dims) - 2, 0) if dims is not None else 0
-    if dims is not None and other in step.constant and is_feature(dims[axis]):
-        rank = len(shape(other) or ())
-        if rank == 2:
+    if dims is not None and is_feature(dims[axis]):
+        if step.stored(left, 2):
             return (*dims[:axis], feature(step.shape[axis]), *dims[axis + 1 :])
-        return (*dims[:axis], *dims[axis + 1 :]) if rank == 1 else None
+        return (*dims[:axis], *dims[axis + 1 :]) if step.stored(left, 1) else None
     return None
 
 
 def _addmm(step: Step) -> Dims | None:
-    dims, weight = step.layout(step.given["mat1"]), step.given["mat2"]
-    if dims is None or not is_feature(dims[-1]) or weight not in step.constant:
+    bias, dims = step.given["self"], step.layout(step.given["mat1"])
+    if dims is None or not is_feature(dims[-1]) or not step.stored(step.given["mat2"], 2):
         return None
-    if step.given["self"] not in step.constant or not step.fixed("alpha", "beta"):
+    if not step.fixed("self", "alpha", "beta"):
         return None
-    return _broadcast((*dims[:-1], feature(step.shape[-1])), step.given["self"], step)
+    return _broadcast((*dims[:-1], feature(step.shape[-1])), bias, step)
 
 
 def _einsum(step: Step) -> Dims | None:
@@ -357,9 +364,9 @@ def _batch_norm(step: Step) -> Dims | None:
 def _convolution(step: Step) -> Dims | None:
     """A convolution over feature dimensions of static size, batch in front."""
     dims, weight = step.first, step.given["weight"]
-    if dims is None or not all(is_feature(d) for d in dims[1:]) or weight not in step.constant:
+    if dims is None or not all(is_feature(d) for d in dims[1:]) or not step.stored(weight, len(dims)):
         return None
-    if len(shape(weight) or ()) != len(dims) or not step.fixed("bias"):
+    if not step.fixed("bias"):
         return None
     if not all(isinstance(s, int) for s in step.shape[1:]):
         return None

@@ -133,11 +133,11 @@ def _export(
         for i, leaf in enumerate(leaves)
     ]
     arg_shapes, kwarg_shapes = pytree.tree_unflatten(shapes, spec)
-    dynamic = _named_shapes(module, arg_shapes, kwarg_shapes)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with _quiet(), torch.random.fork_rng(devices=[]), _spelled_out(module, args, kwargs):
+            dynamic = dict(inspect.signature(module.forward).bind(*arg_shapes, **kwarg_shapes).arguments)
             return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
     except (Exception, SystemExit) as error:  # a model may call sys.exit
         what = f"{type(error).__name__}: {_first_line(error)}"
@@ -165,9 +165,31 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _named_shapes(module: nn.Module, arg_shapes: Any, kwarg_shapes: Any) -> Any:
-    """Dynamic shapes in the structure that the inputs take when they are bound to the signature."""
-    return dict(inspect.signature(module.forward).bind(*arg_shapes, **kwarg_shapes).arguments)
+@contextmanager
+def _spelled_out(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """A ``forward(*args, **kwargs)`` with its arguments named, which dynamic shapes need."""
+    original = module.forward
+    kinds = {p.kind for p in inspect.signature(original).parameters.values()}
+    if not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        yield
+        return
+    names = [
+        *(inspect.Parameter(f"args_{i}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in range(len(args))),
+        *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in kwargs),
+    ]
+
+    def forward(*positional: Any, **named: Any) -> Any:
+        return original(*positional, **named)
+
+    vars(forward)["__signature__"] = inspect.Signature(names)
+    own = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
 
 
 def _widened(

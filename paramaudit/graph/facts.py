@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -57,8 +58,8 @@ def bound(node: fx.Node) -> dict[str, Any]:
 def inner(node: fx.Node) -> Iterator[fx.Graph]:
     """The graphs that a call runs, such as a block under ``torch.no_grad``."""
     owner = node.graph.owning_module
-    for source in node.all_input_nodes if owner is not None else ():
-        if source.op == "get_attr":
+    for source in node.all_input_nodes:
+        if source.op == "get_attr" and owner is not None:
             value = attribute(owner, str(source.target))
             if isinstance(value, fx.GraphModule):
                 yield value.graph
@@ -68,19 +69,27 @@ def written(node: fx.Node) -> list[fx.Node]:
     """The arguments that a call changes in place."""
     if node.op != "call_function":
         return []
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        changes = any(writes(n) for graph in inner(node) for n in graph.nodes)
+    names = _written_names(node.target)
+    if names is None:
+        changes = any(written(n) for graph in inner(node) for n in graph.nodes)
         return list(node.all_input_nodes) if changes else []
-    values: list[Any] = []
-    if schema.is_mutable:
-        names = [a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-        values = [bound(node)[name] for name in names]
-    elif schema.name in ("aten::batch_norm", "aten::instance_norm"):  # running statistics
-        given = bound(node)
-        if given.get("training", given.get("use_input_stats")):
-            values = [given["running_mean"], given["running_var"]]
-    return [n for value in values for n in _nodes(value)]
+    if not names:
+        return []
+    given = bound(node)
+    if "running_mean" in names and not given.get("training", given.get("use_input_stats")):
+        return []
+    return [n for name in names for n in _nodes(given[name])]
+
+
+@cache
+def _written_names(target: Any) -> tuple[str, ...] | None:
+    """The names of the arguments that an operator writes; None when it has no schema to say so."""
+    schema = getattr(target, "_schema", None)
+    if schema is None:
+        return None
+    if schema.name in ("aten::batch_norm", "aten::instance_norm"):  # in training, which no schema says
+        return ("running_mean", "running_var")
+    return tuple(a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write)
 
 
 def writes(node: fx.Node) -> bool:

@@ -62,7 +62,9 @@ def _unlifted(exported: torch.export.ExportedProgram) -> fx.GraphModule:
 def _counterpart(node: fx.Node) -> Any:
     """The call without the effect, where the tensor that is written is new and has no other reader."""
     written = node.args[0] if node.args else None
-    if not isinstance(written, fx.Node) or facts.name(written) not in _FRESH or len(written.users) != 1:
+    if not isinstance(written, fx.Node) or facts.written(node) != [written]:
+        return None
+    if facts.name(written) not in _FRESH or len(written.users) != 1:
         return None
     kinds = {value.dtype for i in node.all_input_nodes if isinstance(value := i.meta.get("val"), Tensor)}
     target: Any = node.target
@@ -75,11 +77,7 @@ def _counterpart(node: fx.Node) -> Any:
 
 
 def _ends_in_buffer(node: fx.Node) -> bool:
-    """Whether a call only writes a stored tensor, or an input, that nothing else in the graph reads."""
-    written = node.args[0] if node.args else None
-    return (
-        isinstance(written, fx.Node)
-        and written.op in ("get_attr", "placeholder")
-        and len(written.users) == 1
-        and not node.users
-    )
+    """Whether a call only writes stored tensors, or inputs, that nothing else in the graph reads."""
+    written = facts.written(node)
+    alone = all(w.op in ("get_attr", "placeholder") and len(w.users) == 1 for w in written)
+    return alone and not (node.users and set(written) & set(facts.aliases(node)))

@@ -58,6 +58,16 @@ def dim_size(dim: Iterable[Atom]) -> Size:
     return total
 
 
+def fits(dims: Dims, shape: Sequence[Size]) -> bool:
+    """Whether a layout describes a tensor of this shape; features have sizes that are known."""
+    known = all(isinstance(atom.size, int) for dim in dims for atom in dim if atom.feature)
+    return (
+        known
+        and len(dims) == len(shape)
+        and all(same(dim_size(d), s) for d, s in zip(dims, shape, strict=True))
+    )
+
+
 def regroup(dims: Dims, shape: Sequence[Size]) -> Dims | None:
     """The layout after a reshape to ``shape``, or None when a batch atom would be cut."""
     atoms = [atom for dim in dims for atom in dim]

@@ -13,7 +13,7 @@ from paramaudit.graph import facts
 from paramaudit.graph.affine import Region
 from paramaudit.graph.program import attribute
 from paramaudit.graph.run import evaluate, symbol_value
-from paramaudit.graph.shapes import shape
+from paramaudit.graph.shapes import size, sizes_for
 from paramaudit.records import Matrix
 
 _ROWS = 1024
@@ -88,14 +88,12 @@ def _sizes(node: fx.Node) -> tuple[Any, ...]:
 
 def _batch(source: fx.Node, wanted: int) -> tuple[dict[Any, int], int]:
     """Numbers for the symbols such that about ``wanted`` batch rows fit, and how many there are."""
-    symbols: list[Any] = []
-    for length in shape(source) or ():
-        if not isinstance(length, int):
-            symbols.extend(s for s in sorted(length.free_symbols, key=str) if s not in symbols)
-    sizes = dict.fromkeys(symbols, 1)
     leading = _sizes(source)[:-1]
+    sizes = sizes_for([size(s) for s in leading])
     capacity = math.prod(symbol_value(s, sizes) for s in leading)
-    if symbols:
-        sizes[symbols[0]] = max(-(-wanted // capacity), 1)
-        capacity = math.prod(symbol_value(s, sizes) for s in leading)
+    for symbol in list(sizes)[:1]:
+        larger = {**sizes, symbol: sizes[symbol] * -(-wanted // capacity)}
+        room = math.prod(symbol_value(s, larger) for s in leading)
+        if room > capacity:
+            return larger, room
     return sizes, capacity

@@ -11,7 +11,7 @@ from paramaudit.graph import facts
 from paramaudit.graph.affine import Region, region
 from paramaudit.graph.facts import written_outputs
 from paramaudit.graph.run import evaluate
-from paramaudit.graph.shapes import shape
+from paramaudit.graph.shapes import shape, sizes_for
 
 _MOVES = frozenset(
     f"aten::{call}"
@@ -49,9 +49,7 @@ def reads(
         if moves(node) and node.args[0] in inside:
             inside.add(node)
     width = found.features(source)
-    sizes = {
-        s: 2 for length in shape(source) or () if not isinstance(length, int) for s in length.free_symbols
-    }
+    sizes = sizes_for(shape(source) or ())
     dims = [s if isinstance(s, int) else int(s.subs(sizes)) for s in shape(source) or ()]
     index = torch.arange(width, dtype=torch.float64).expand(dims)
     returned = written_outputs(module.graph)

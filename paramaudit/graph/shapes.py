@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import sympy
@@ -33,4 +34,22 @@ def dtype(node: fx.Node) -> torch.dtype | None:
 
 def same(a: Size, b: Size) -> bool:
     """Whether two sizes are equal for every value of their symbols."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
     return bool(sympy.expand(sympy.sympify(a) - sympy.sympify(b)) == 0)
+
+
+def sizes_for(dims: Sequence[Size]) -> dict[Any, int]:
+    """One small number for every symbol in ``dims``, such that no dimension is empty.
+
+    Raises:
+        ValueError: there is none below 100.
+    """
+    open_dims = [length for length in dims if not isinstance(length, int)]
+    symbols = sorted({s for length in open_dims for s in length.free_symbols}, key=str)
+    for number in range(1, 100):
+        sizes = dict.fromkeys(symbols, number)
+        if all(int(length.subs(sizes)) > 0 for length in open_dims):
+            return sizes
+    msg = f"no small sizes fit {tuple(map(str, dims))}"
+    raise ValueError(msg)

@@ -213,6 +213,7 @@ class Draft:
                 self.graph.erase_node(node)
 
     def _store(self, name: str, value: nn.Parameter | nn.Module) -> str:
+        name = self._wanted.get(name, name)  # what replaces an added number wants that number's name
         used = {str(node.target) for node in self.graph.nodes if node.op in ("get_attr", "call_module")}
         target, count = name, 1
         while target in used or any(u.startswith(f"{target}.") for u in used):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -41,9 +43,10 @@ def judge_pairs(claim: PairedUnits) -> Evidence:
     )
     if value == 0.0:
         return Evidence(Tier.EXACT, "relu(a) - relu(-a) = a for every pair of units", gap=gap, witness=seen)
-    if value <= seen.value:
-        return Evidence(Tier.ROUNDING, reason, gap=gap, witness=seen)
     size = spectral_norm_above(stored)
+    trusted = seen.value <= math.sqrt(linear.noise) * size  # more than that is no rounding in this dtype
+    if trusted and value <= seen.value:
+        return Evidence(Tier.ROUNDING, reason, gap=gap, witness=seen)
     if value <= 2.0**-7 * size:
         return Evidence(Tier.BOUNDED, f"{reason}; that is more than its rounding", gap=gap, witness=seen)
     reason = "its ReLU units come in opposite pairs, but their outputs do not add up to a linear map"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.emit import sibling
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.surgery import Draft
@@ -70,7 +71,7 @@ def _build(draft: Draft, norm: fx.Node, layer: fx.Node) -> fx.Node:
     made, dtype = draft.keys(stored), layer.meta["val"].dtype
     name = str(weight_node.target)
     new_weight = draft.number(name, weight, dtype, made, layer)
-    new_bias = draft.number(name.removesuffix("weight") + "bias", bias, dtype, made, layer)
+    new_bias = draft.number(sibling(weight_node, "bias"), bias, dtype, made, layer)
     rest = layer.args[3:]
     return draft.call(layer.target, layer.args[0], new_weight, new_bias, *rest, path_of=layer)  # type: ignore[arg-type]
 

@@ -17,6 +17,7 @@ from torch import Tensor, fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.affine import region
+from paramaudit.graph.emit import sibling
 from paramaudit.graph.layout import Dims, batch, feature, is_feature
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
@@ -112,7 +113,7 @@ def _build(draft: Draft, node: fx.Node, repeated: set[fx.Node]) -> fx.Node:
             moving.append(part)
     operands = [n for n in (weight_node, bias_node) if n is not None]
     made, dtype = draft.keys(operands), joined.meta["val"].dtype
-    names = [str(weight_node.target), str(weight_node.target).removesuffix("weight") + "bias"]
+    names = [str(weight_node.target), sibling(weight_node, "bias")]
     new_weight = draft.number(names[0], torch.cat(kept, 1), dtype, made, node)
     new_bias = draft.number(names[1], bias, dtype, made, node)
     source = moving[0] if len(moving) == 1 else draft.call(_aten.cat.default, moving, -1, path_of=node)

@@ -15,6 +15,7 @@ import torch
 from torch import fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.emit import sibling
 from paramaudit.graph.layout import is_feature
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
@@ -105,7 +106,7 @@ def _reader(
         weight = weight * draft.float64(scale)
     made = draft.keys([n for n in (weight_node, bias_node, scale, shift) if n is not None])
     dtype = node.meta["val"].dtype
-    names = [str(weight_node.target), str(weight_node.target).removesuffix("weight") + "bias"]
+    names = [str(weight_node.target), sibling(weight_node, "bias")]
     if bias_node is not None:
         names[1] = str(bias_node.target)
     with draft.graph.inserting_before(node):

@@ -20,6 +20,7 @@ from torch import Tensor, fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.affine import Region
+from paramaudit.graph.emit import spread
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.reads import Read, moves, reads
@@ -179,16 +180,8 @@ def _without(
     if not live:
         return None
     dtype, made = node.meta["val"].dtype, draft.keys([bias_node])
-    runs: list[tuple[int, int]] = []
-    for i in live:
-        runs = [*runs[:-1], (runs[-1][0], i + 1)] if runs and runs[-1][1] == i else [*runs, (i, i + 1)]
-    pieces, at = [], 0
-    for start, stop in runs:
-        stored = draft.number(str(bias_node.target), bias[start:stop], dtype, made, node)
-        after = 0 if (start, stop) != runs[-1] else len(bias) - stop
-        pieces.append(draft.call(_aten.constant_pad_nd.default, stored, [start - at, after], path_of=node))
-        at = stop
-    return pieces[0] if len(pieces) == 1 else draft.call(_aten.cat.default, pieces, 0, path_of=node)
+    stored = draft.number(str(bias_node.target), bias[live], dtype, made, node)
+    return spread(draft, stored, live, len(bias), node)
 
 
 def _carry(draft: Draft, node: fx.Node, bias: Tensor, read: Read, out: fx.Node) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.emit import spread
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.reads import reads
@@ -70,26 +71,9 @@ def _build(
             value: Tensor = draft.float64(bias_node)[rows]
             bias = draft.number(str(bias_node.target), value, dtype, draft.keys([bias_node]), node)
         small = draft.call(_aten.linear.default, node.args[0], narrow, bias, path_of=node)
-        full = _spread(draft, small, rows, len(weight), node)
+        full = spread(draft, small, rows, len(weight), node)
     moved = {node: full}
     return [draft.follow(operand, moved) for operand in operands]
-
-
-def _spread(draft: Draft, small: fx.Node, rows: list[int], width: int, node: fx.Node) -> fx.Node:
-    """Each run of rows at its place; the rest, which nobody reads, is zero."""
-    runs: list[tuple[int, int]] = []
-    for i in rows:
-        runs = [*runs[:-1], (runs[-1][0], i + 1)] if runs and runs[-1][1] == i else [*runs, (i, i + 1)]
-    pieces, taken, at = [], 0, 0
-    for start, stop in runs:
-        piece = small
-        if len(runs) > 1:
-            piece = draft.call(_aten.slice.Tensor, small, -1, taken, taken + stop - start, path_of=node)
-        taken += stop - start
-        after = width - stop if (start, stop) == runs[-1] else 0
-        pieces.append(draft.call(_aten.constant_pad_nd.default, piece, [start - at, after], path_of=node))
-        at = stop
-    return pieces[0] if len(pieces) == 1 else draft.call(_aten.cat.default, pieces, -1, path_of=node)
 
 
 REWRITE = Rewrite("unused", find, stage=1)
