@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -145,14 +145,6 @@ class Matrix:
     def noise(self) -> float:
         """Unit roundoff of the storage dtype: the relative size of noise to look through."""
         return float(torch.finfo(self.dtype).eps) / 2
-
-
-class OperatorLayer(Protocol):
-    """What an operator's layer offers beyond ``nn.Module``: its arguments in JSON types."""
-
-    def arguments(self) -> dict[str, Json]:
-        """The recognised arguments, e.g. ``{"n": 256, "sign": -1}``."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from paramaudit.graph.program import Program, placeholders
+from paramaudit.graph.program import Program, aligned, placeholders
 from paramaudit.graph.run import run
 from paramaudit.graph.shapes import shape
 from paramaudit.records import Attack, OutputError
@@ -83,8 +83,10 @@ def _compare(
     args, kwargs = pytree.tree_unflatten(inputs, spec)
     exact = run(original, args, kwargs, torch.float64)
     mine = run(original, args, kwargs, None)
-    theirs = list(run(refactored, args, kwargs, None).values())
-    theirs_exact = list(run(refactored, args, kwargs, torch.float64).values())
+    theirs, theirs_exact = (
+        aligned(original, refactored, list(run(refactored, args, kwargs, dtype).values()))
+        for dtype in (None, torch.float64)
+    )
     worst, ties, reason = 0.0, 0, ""
     for (name, true), low, other, other_exact in zip(
         exact.items(), mine.values(), theirs, theirs_exact, strict=True

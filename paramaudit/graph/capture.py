@@ -78,7 +78,8 @@ def _from_module(module: nn.Module, loaded: Loaded, mode: str, static: dict[str,
             names = _dimension_names(exported, _symbol_names(exported, loaded))
             args, kwargs, held = _held(names, args, kwargs, static)
             if not _attempt(module, args, kwargs, required=False):
-                msg = f"{', '.join(dict.fromkeys(held.values()))}: the model does not run on inputs of that size"
+                asked = ", ".join(dict.fromkeys(held.values()))
+                msg = f"{asked}: the model does not run on inputs of that size"
                 raise OptionError(msg)
             exported = _export(module, args, kwargs, lambda leaf, dim: (leaf, dim) in held)
             return _program(exported, args, kwargs, loaded, mode, held, _types(module))

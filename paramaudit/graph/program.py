@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,14 @@ def output_node(graph: fx.Graph) -> fx.Node:
 def output_leaves(graph: fx.Graph) -> list[Any]:
     """The flat list of returned values (nodes or constants)."""
     return pytree.tree_leaves(output_node(graph).args[0])
+
+
+def aligned(original: Program, other: Program, values: Sequence[Any]) -> list[Any]:
+    """The outputs of ``other`` in the order of ``original``: by name where both have the same names."""
+    mine, theirs = original.contract.outputs, other.contract.outputs
+    if sorted(mine) != sorted(theirs):
+        return list(values)
+    return [values[theirs.index(name)] for name in mine]
 
 
 def copy_module(module: fx.GraphModule) -> fx.GraphModule:

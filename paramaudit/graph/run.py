@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,6 +35,16 @@ def _cast_argument(value: Any, dtype: torch.dtype | None) -> Any:
     return dtype if value.is_floating_point else value
 
 
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def call(
     node: fx.Node, module: fx.GraphModule, get: Callable[[fx.Node], Any], dtype: torch.dtype | None
 ) -> Any:
@@ -45,7 +56,11 @@ def call(
     kwargs = map_arg(node.kwargs, get)
     if node.op == "call_function" and callable(node.target):
         args, kwargs = pytree.tree_map(lambda v: _cast_argument(v, dtype), (args, kwargs))
-        return node.target(*args, **kwargs)
+        value = node.target(*args, **kwargs)
+        if dtype is None or cast(value, dtype) is value:
+            return value
+        with _default_dtype(dtype):  # an integer tensor times 0.5 has the default dtype
+            return node.target(*args, **kwargs)
     if node.op == "call_module":
         layer = attribute(module, str(node.target))
         if dtype is None:

@@ -146,6 +146,12 @@ def _proven_affine(layer: nn.Module, width: int) -> bool:
     return found is not None and found.clean(result)
 
 
+def _arguments(layer: nn.Module | None) -> dict[str, Json]:
+    """What an operator's layer says that it recognised."""
+    said = getattr(layer, "arguments", None)
+    return dict(said()) if callable(said) else {}
+
+
 def _dense_count(view: Matrix) -> int:
     return view.weight.numel() + (view.bias.numel() if view.bias is not None else 0)
 
@@ -191,7 +197,7 @@ def _apply(draft: Draft, group: Sequence[Chain], option: Option, book: Book) -> 
     if option.layer is None:
         _record_merge(book, path, tensors, option, counts, applied)
         return
-    arguments: dict[str, Json] = option.layer.arguments()  # type: ignore[operator]
+    arguments = _arguments(option.layer)
     key = book.add(
         option.operator,
         path,
@@ -254,12 +260,12 @@ def _word(operator: str) -> str:
 
 
 def _weight_name(stored: Sequence[fx.Node], path: str) -> str:
-    """New numbers belong to the last module that they were merged from."""
-    names = [str(n.target) for n in stored]
-    weights = [n for n in names if n.endswith("weight")]
-    if weights:
-        return max(weights, key=lambda n: [(len(p), p) for p in n.split(".")])
-    return f"{path}.weight" if path else "weight"
+    """New numbers belong to the last module that they were merged from: the one that is called last."""
+    weights = [n for n in stored if str(n.target).endswith("weight")]
+    if not weights:
+        return f"{path}.weight" if path else "weight"
+    calls = {sorted(n.users)[-1]: str(n.target) for n in weights}
+    return calls[sorted(calls)[-1]]
 
 
 def _note_refused(draft: Draft, chain: Chain, option: Option, path: str, book: Book) -> None:
@@ -268,8 +274,7 @@ def _note_refused(draft: Draft, chain: Chain, option: Option, path: str, book: B
         return
     stored = sites.stored_nodes(chain, option.start, option.stop)
     before = sites.numbers(draft, [str(n.target) for n in stored])
-    layer = option.layer
-    arguments: dict[str, Json] = layer.arguments() if layer is not None else {}  # type: ignore[operator]
+    arguments = _arguments(option.layer)
     book.add(
         option.operator,
         path,

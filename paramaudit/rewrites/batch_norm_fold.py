@@ -11,6 +11,7 @@ Source:           Jacob et al., Quantization and Training of Neural Networks (20
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, fx
@@ -48,13 +49,13 @@ def find(draft: Draft) -> Iterator[Match]:
                 module_path(node),
                 (node,),
                 (source,),
-                lambda new, n=node, m=layer: [_build(new, n, m)],  # type: ignore[misc]
+                partial(_build, norm=node, layer=layer),
                 "its scale and shift fold into the layer before it",
                 tensors=tuple(n for n in (*node.args[1:3], weight, bias) if isinstance(n, fx.Node)),
             )
 
 
-def _build(draft: Draft, norm: fx.Node, layer: fx.Node) -> fx.Node:
+def _build(draft: Draft, norm: fx.Node, layer: fx.Node) -> list[fx.Node]:
     gain, shift, mean, variance = (_value(draft, a) for a in norm.args[1:5])
     weight_node, bias_node = facts.argument(layer, 1, "weight"), facts.argument(layer, 2, "bias")
     weight = draft.float64(weight_node)
@@ -73,7 +74,7 @@ def _build(draft: Draft, norm: fx.Node, layer: fx.Node) -> fx.Node:
     new_weight = draft.number(name, weight, dtype, made, layer)
     new_bias = draft.number(sibling(weight_node, "bias"), bias, dtype, made, layer)
     rest = layer.args[3:]
-    return draft.call(layer.target, layer.args[0], new_weight, new_bias, *rest, path_of=layer)  # type: ignore[arg-type]
+    return [draft.again(layer, layer.args[0], new_weight, new_bias, *rest)]
 
 
 def _value(draft: Draft, node: object) -> Tensor | None:

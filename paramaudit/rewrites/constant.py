@@ -12,6 +12,7 @@ Source:           Aho, Lam, Sethi, Ullman: Compilers (2006), section 8.5.4 (cons
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import fx
@@ -39,7 +40,7 @@ def find(draft: Draft) -> Iterator[Match]:
             module_path(ordered[-1]),
             ordered,
             (),
-            lambda new, nodes=ordered: [_fold(new, node) for node in nodes],  # type: ignore[misc]
+            partial(_fold_all, nodes=ordered),
             "only some rows are ever read" if only_moves else "no input reaches it",
             tensors=tuple(sorted(freed)),
             arguments={"rewrite": "unused"} if only_moves else {"shape": list(shape(ordered[-1]) or ())},
@@ -102,6 +103,10 @@ def _numel(node: fx.Node) -> int:
     for length in shape(node) or ():
         total *= int(length)
     return total
+
+
+def _fold_all(draft: Draft, nodes: tuple[fx.Node, ...]) -> list[fx.Node]:
+    return [_fold(draft, node) for node in nodes]
 
 
 def _fold(draft: Draft, node: fx.Node) -> fx.Node:

@@ -10,6 +10,7 @@ Source:           Aho, Lam, Sethi, Ullman: Compilers (2006), section 8.5.4 (cons
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ def find(draft: Draft) -> Iterator[Match]:
             module_path(node),
             (node,),
             (*moving, *_roots(joined, moving)),
-            lambda new, n=node: [_build(new, n, repeated)],  # type: ignore[misc]
+            partial(_build, node=node, repeated=repeated),
             f"{columns} of its inputs are constant",
             tensors=tuple(n for n in (weight, bias) if n is not None),
             arguments={"columns": columns},
@@ -96,7 +97,7 @@ def _expanded(before: tuple[Any, ...], after: tuple[Any, ...]) -> Dims:
     return tuple(feature(new) if old == new else batch(new) for old, new in zip(padded, after, strict=True))
 
 
-def _build(draft: Draft, node: fx.Node, repeated: set[fx.Node]) -> fx.Node:
+def _build(draft: Draft, node: fx.Node, repeated: set[fx.Node]) -> list[fx.Node]:
     joined: Any = node.args[0]
     weight_node, bias_node = facts.argument(node, 1, "weight"), facts.argument(node, 2, "bias")
     weight = draft.float64(weight_node)
@@ -117,7 +118,7 @@ def _build(draft: Draft, node: fx.Node, repeated: set[fx.Node]) -> fx.Node:
     new_weight = draft.number(names[0], torch.cat(kept, 1), dtype, made, node)
     new_bias = draft.number(names[1], bias, dtype, made, node)
     source = moving[0] if len(moving) == 1 else draft.call(_aten.cat.default, moving, -1, path_of=node)
-    return draft.call(_aten.linear.default, source, new_weight, new_bias, path_of=node)
+    return [draft.call(_aten.linear.default, source, new_weight, new_bias, path_of=node)]
 
 
 def _vector(draft: Draft, part: fx.Node) -> Tensor:

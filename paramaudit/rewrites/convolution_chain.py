@@ -15,12 +15,14 @@ Source:           Oppenheim, Schafer: Discrete-Time Signal Processing (2010), se
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 
 import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.emit import sibling
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.surgery import Draft
@@ -50,7 +52,7 @@ def find(draft: Draft) -> Iterator[Match]:
             module_path(node),
             (node,),
             (source,),
-            lambda new, n=node, m=first, s=(settings[0], settings[1]): [_build(new, n, m, s)],  # type: ignore[misc]
+            partial(_build, node=node, first=first, settings=(settings[0], settings[1])),
             "two convolutions with nothing between are one",
             tensors=tuple(n for n in stored if n is not None),
             arguments={"kernel": list(weight.shape[2:])},
@@ -108,19 +110,18 @@ def _tap(kernel: Tensor, taps: list[int]) -> Tensor:
 
 def _build(
     draft: Draft, node: fx.Node, first: fx.Node, settings: tuple[tuple[list[int], list[int]], ...]
-) -> fx.Node:
+) -> list[fx.Node]:
     (stride, padding), (outer_stride, _) = settings
     weight, bias = _compose(draft, first, node, stride)
     operands = [facts.argument(n, i, k) for n in (first, node) for i, k in ((1, "weight"), (2, "bias"))]
     made, dtype = draft.keys([n for n in operands if n is not None]), node.meta["val"].dtype
-    name = str(facts.argument(node, 1, "weight").target)
-    new_weight = draft.number(name, weight, dtype, made, node)
+    weight_node = facts.argument(node, 1, "weight")
+    new_weight = draft.number(str(weight_node.target), weight, dtype, made, node)
     new_bias = None
     if bias is not None:
-        new_bias = draft.number(name.removesuffix("weight") + "bias", bias, dtype, made, node)
+        new_bias = draft.number(sibling(weight_node, "bias"), bias, dtype, made, node)
     strides = [a * b for a, b in zip(stride, outer_stride, strict=True)]
-    target = node.target
-    return draft.call(target, first.args[0], new_weight, new_bias, strides, padding, path_of=node)  # type: ignore[arg-type]
+    return [draft.again(node, first.args[0], new_weight, new_bias, strides, padding)]
 
 
 REWRITE = Rewrite("linear-chain", find)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,16 +57,16 @@ def _equal(draft: Draft) -> Iterator[Match]:
                     module_path(next(iter(other.users))),
                     (other,),
                     (),
-                    lambda new, n=first, o=other: [_same(new, n, o)],  # type: ignore[misc]
+                    partial(_same, first=first, other=other),
                     f"the same numbers as {first.target}",
                     tensors=(other,),
                     arguments={"of": str(first.target)},
                 )
 
 
-def _same(draft: Draft, first: fx.Node, other: fx.Node) -> fx.Node:
+def _same(draft: Draft, first: fx.Node, other: fx.Node) -> list[fx.Node]:
     with draft.graph.inserting_after(max(first, other)):
-        return draft.call(_aten.alias.default, first, path_of=first)
+        return [draft.call(_aten.alias.default, first, path_of=first)]
 
 
 def _has_bias_pairs(node: fx.Node) -> bool:
@@ -92,7 +93,7 @@ def _bias_pairs(draft: Draft, node: fx.Node) -> Iterator[Match]:
         module_path(node),
         tuple(readers),
         (source, *states),
-        lambda new: _merge(new, node, readers),
+        partial(_merge, node=node, readers=readers),
         "its two bias vectors are only ever added",
         tensors=tuple(biases),
         arguments={"bias": "recurrent"},
@@ -100,7 +101,8 @@ def _bias_pairs(draft: Draft, node: fx.Node) -> Iterator[Match]:
 
 
 def _merge(draft: Draft, node: fx.Node, readers: list[fx.Node]) -> list[fx.Node]:
-    weights = list(node.args[2])  # type: ignore[arg-type]
+    given: Any = node.args[2]
+    weights = list(given)
     dtype = weights[0].meta["val"].dtype
     with draft.graph.inserting_before(node):
         for i in range(2, len(weights), 4):

@@ -10,6 +10,8 @@ Source:           Ba, Kiros, Hinton: Layer Normalization (2016), equation 4.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from torch import fx
@@ -55,7 +57,7 @@ def find(draft: Draft) -> Iterator[Match]:
             module_path(node),
             tuple(readers),
             (source,),
-            lambda new, n=node, r=tuple(readers): _build(new, n, r),  # type: ignore[misc]
+            partial(_build, norm=node, readers=tuple(readers)),
             "its scale and shift fold into the linear layers that read it",
             tensors=tuple(n for n in (scale, shift) if n is not None),
         )
@@ -89,7 +91,7 @@ def _build(draft: Draft, norm: fx.Node, readers: tuple[fx.Node, ...]) -> list[fx
     with draft.graph.inserting_before(norm):
         args = (None, None) if facts.name(norm) == "aten::layer_norm" else (None,)
         rest = norm.args[2 + len(args) :]
-        plain = draft.call(norm.target, *norm.args[:2], *args, *rest, path_of=norm)  # type: ignore[arg-type]
+        plain = draft.again(norm, *norm.args[:2], *args, *rest)
     moved: dict[fx.Node, fx.Node] = {norm: plain}
     return [_reader(draft, reader, scale, shift, moved) for reader in readers]
 
@@ -110,7 +112,8 @@ def _reader(
     if bias_node is not None:
         names[1] = str(bias_node.target)
     with draft.graph.inserting_before(node):
-        source = draft.follow(node.args[0], moved)  # type: ignore[arg-type]
+        data: Any = node.args[0]
+        source = draft.follow(data, moved)
         new_weight = draft.number(names[0], weight, dtype, made, node)
         new_bias = draft.number(names[1], bias, dtype, made, node) if bias is not None else None
         return draft.call(_aten.linear.default, source, new_weight, new_bias, path_of=node)

@@ -13,11 +13,13 @@ Source:           Shang, Sohn, Almeida, Lee: Concatenated Rectified Linear Units
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.emit import sibling
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.probe import rows_runner
 from paramaudit.graph.program import module_path
@@ -52,7 +54,7 @@ def find(draft: Draft) -> Iterator[Match]:
             module_path(node),
             (node,),
             (source,),
-            lambda new, n=node, h=hidden, a=first, b=second: [_build(new, n, h, a, b)],  # type: ignore[misc]
+            partial(_build, node=node, hidden=hidden, first=first, second=second),
             "its ReLU units come in pairs that add up to a linear map",
             tensors=tuple(n for n in stored if n is not None),
             arguments={"units": len(first)},
@@ -104,7 +106,7 @@ def _claim(
     return PairedUnits(*block, pairs, rows_runner(draft.module, source, node, widths, dtype), dtype)
 
 
-def _build(draft: Draft, node: fx.Node, hidden: fx.Node, first: Tensor, second: Tensor) -> fx.Node:
+def _build(draft: Draft, node: fx.Node, hidden: fx.Node, first: Tensor, second: Tensor) -> list[fx.Node]:
     inner = second[:, :-1] @ first / 2
     operands = [facts.argument(n, i, k) for n in (hidden, node) for i, k in ((1, "weight"), (2, "bias"))]
     made, dtype = draft.keys([n for n in operands if n is not None]), node.meta["val"].dtype
@@ -113,8 +115,8 @@ def _build(draft: Draft, node: fx.Node, hidden: fx.Node, first: Tensor, second: 
     shift = inner[:, -1] + second[:, -1]
     bias = None
     if bool(shift.any()):
-        bias = draft.number(name.removesuffix("weight") + "bias", shift, dtype, made, node)
-    return draft.call(_aten.linear.default, hidden.args[0], weight, bias, path_of=node)
+        bias = draft.number(sibling(operands[2], "bias"), shift, dtype, made, node)
+    return [draft.call(_aten.linear.default, hidden.args[0], weight, bias, path_of=node)]
 
 
 REWRITE = Rewrite("paired-relu", find)

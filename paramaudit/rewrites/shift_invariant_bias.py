@@ -13,6 +13,7 @@ Source:           Vaswani et al. (2017), section 3.2.1.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ def find(draft: Draft) -> Iterator[Match]:
             module_path(followers[0]) if followers else module_path(node),
             olds,
             (source, *_data(olds, node, constant)),
-            lambda new, n=node, d=frozenset(dead), m=moved, o=olds: _build(new, n, d, m, o),  # type: ignore[misc]
+            partial(_build, node=node, dead=frozenset(dead), moved=moved, olds=olds),
             "a softmax ignores what is added to all its scores"
             if not moved
             else "attention weights sum to 1",
@@ -202,7 +203,7 @@ def _carry(draft: Draft, node: fx.Node, bias: Tensor, read: Read, out: fx.Node) 
     )
     dims = [s if isinstance(s, int) else int(s.subs(symbols)) for s in shape(read.consumer) or ()]
     attended = value[..., :1, :].expand(dims)
-    source: fx.Node = out.args[0]  # type: ignore[assignment]
+    source: Any = out.args[0]
     known = {read.consumer: attended}
     (vector,) = evaluate(draft.module, [source], known, dtype=torch.float64, sizes=symbols)
     result: Tensor = vector.reshape(-1, vector.shape[-1])[0]

@@ -13,6 +13,7 @@ Source:           Aho, Lam, Sethi, Ullman: Compilers (2006), section 8.5.3 (dead
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, fx
@@ -49,7 +50,7 @@ def find(draft: Draft) -> Iterator[Match]:
             module_path(node),
             operands,
             (node.args[0],),
-            lambda new, n=node, r=tuple(read), o=operands: _build(new, n, r, o),  # type: ignore[misc]
+            partial(_build, node=node, read=tuple(read), operands=operands),
             f"{width - len(read)} of its {width} outputs are never read",
             tensors=tuple(n for n in (weight, bias) if n is not None),
             arguments={"rows": width - len(read)},
