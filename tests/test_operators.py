@@ -22,6 +22,7 @@ from paramaudit.errors import OptionError
 from paramaudit.numerics.layers import floats
 from paramaudit.numerics.noise import stored
 from paramaudit.operators import OPERATORS, explain, listed
+from paramaudit.plan.chains import proven_affine
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Example, Matrix, Operator, Tier
 
@@ -312,3 +313,12 @@ def test_a_broken_file_fails_at_import(
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == package]:
             del sys.modules[name]
+
+
+@FINDS
+def test_the_graph_of_the_layer_is_affine_by_its_operators(operator: Operator, example: Example) -> None:
+    """The planner believes no layer: it captures it and wants every call to be affine in the input."""
+    view = example.build()
+    layer = operator.propose(view)
+    assert layer is not None
+    assert proven_affine(layer, view.weight.shape[1])

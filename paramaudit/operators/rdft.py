@@ -128,7 +128,7 @@ class RealDft(nn.Module):
         if self.edges != "1":
             bins = torch.arange(self.size // 2 + 1, device=wide.device)
             edge = (bins == 0) | (2 * bins == self.size)
-            real = torch.where(edge, real * EDGES[self.edges], real)
+            real = real * torch.where(edge, EDGES[self.edges], 1.0).to(wide.dtype)
         outputs = self._picked(real, imaginary) * self._factor
         if self.gains is not None:
             outputs = outputs * self.gains.to(wide.dtype)

@@ -128,14 +128,14 @@ def _named(
         return None
     generator = torch.Generator().manual_seed(choice.seed)
     run = probe.runner(draft.module, chain.region, chain.cuts[at[0]], chain.cuts[at[1]], view.dtype)
-    if not _proven_affine(layer, view.weight.shape[1]):
+    if not proven_affine(layer, view.weight.shape[1]):
         evidence = Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
     else:
         evidence = judge(view, dense(layer, view.weight.shape[1], view.dtype), run, generator)
     return Option(*at, view, evidence, numbers, freed, operator.name, layer)
 
 
-def _proven_affine(layer: nn.Module, width: int) -> bool:
+def proven_affine(layer: nn.Module, width: int) -> bool:
     """Whether a proposed layer is affine in its input by its own graph, for every batch size."""
     example = torch.zeros(3, width, dtype=torch.float64)
     with torch.no_grad():
