@@ -133,8 +133,8 @@ def _apply(target: str | None, save: Path | None, flags: Flags) -> int:
     with work(flags) as stages:
         stages("load")
         done = audit.scan_loaded(_open(name, flags), options(flags), stages)
-        if last and last.model.sha256 != done.audit.model.sha256:
-            raise StaleError(f"{name} changed since it was audited; scan it again")
+        if last:
+            _still_holds(last, done.audit)
         certificate = audit.apply_scan(done, out, options(flags), stages) if done.plan.apply else None
     if certificate is None:
         note(flags, "nothing to apply")
@@ -239,6 +239,22 @@ def _last_audit() -> Audit:
     except (OSError, ValueError) as error:
         raise TargetError(f"{LAST_AUDIT}: cannot be read: {error}") from error
     return read_audit(saved)
+
+
+def _still_holds(last: Audit, now: Audit) -> None:
+    """A plan is applied to the model and under the contract for which it was made.
+
+    Raises:
+        StaleError: the model is another one, or its inputs, mode or outputs are.
+    """
+    name = last.model.target
+    if last.model.sha256 != now.model.sha256:
+        raise StaleError(f"{name} changed since it was audited; scan it again")
+    if last.contract != now.contract:
+        raise StaleError(
+            f"{name} was audited under another contract (mode, sizes of inputs, outputs read); "
+            "give the options of that scan again, or name the target"
+        )
 
 
 def _stem(target: str) -> str:

@@ -6,7 +6,7 @@ the affine maps that end there are read as matrices and given to the prover; the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from paramaudit.graph import facts, probe
 from paramaudit.graph.affine import Region, region
+from paramaudit.graph.affine_ops import HANDLERS
 from paramaudit.graph.program import Program, aligned, attribute, output_leaves, placeholders
 from paramaudit.graph.run import evaluate
 from paramaudit.graph.shapes import shape, size
@@ -59,15 +60,16 @@ class Pairing:
 def pair(original: Program, refactored: Program) -> Pairing:
     """Pair the outputs of two programs with the same interface, by their place.
 
+    They are compared on the sizes that the original takes; the other one may take more.
     Outputs that have the same names in another order are paired by name. Programs that write into stored
     tensors or inputs are paired only if they write the same, and read nothing after it was written. Random
     numbers are the same when they are drawn by the same call, at the same place in the order of draws.
     """
     walker = _Walker(original, refactored)
-    effects = walker.effects()
+    apart = walker.inputs() or walker.effects()
     theirs = aligned(original, refactored, output_leaves(refactored.graph))
     for name, a, b in zip(original.contract.outputs, output_leaves(original.graph), theirs, strict=True):
-        reason = effects or walker.outputs(a, b)
+        reason = apart or walker.outputs(a, b)
         if reason:
             walker.result.unpaired[name] = reason
     return walker.result
@@ -78,11 +80,20 @@ class _Walker:
 
     def __init__(self, first: Program, second: Program) -> None:
         self.result = Pairing()
-        self.sides = (_Side(first), _Side(second))
+        names = _symbols(first)
+        self.sides = (_Side(first, names), _Side(second, _symbols_like(second, first, names)))
         self.known: dict[_Pair, str] = {}
         self.kept: tuple[dict[fx.Node, fx.Node], dict[fx.Node, fx.Node]] = ({}, {})
         for a, b in zip(placeholders(first.graph), placeholders(second.graph), strict=True):
             self.known[(a, b)] = ""
+
+    def inputs(self) -> str:
+        """Why the second does not take what the first takes; empty when it does."""
+        for a, b in zip(*(placeholders(side.program.graph) for side in self.sides), strict=True):
+            mine, theirs = self.sides[0].sizes(a), self.sides[1].sizes(b)
+            if mine != theirs or "?" in mine:
+                return f"input {a.target} may be {mine} in one and {theirs} in the other"
+        return ""
 
     def effects(self) -> str:
         """Why the two leave other tensors behind; empty when they do not."""
@@ -183,8 +194,8 @@ class _Walker:
         shapes = (self.sides[0].sizes(a), self.sides[1].sizes(b))
         if shapes[0] != shapes[1] or "?" in shapes[0]:
             return reason
-        for first in _regions(a, self.sides[0].constants):
-            for second in _regions(b, self.sides[1].constants):
+        for first in self.sides[0].regions(a):
+            for second in self.sides[1].regions(b):
                 if first.features(first.anchor) != second.features(second.anchor):
                     continue
                 if first.features(a) != second.features(b) or self.nodes(first.anchor, second.anchor):
@@ -207,14 +218,15 @@ class _Walker:
 class _Side:
     """One of the two programs, in terms that hold for both: sizes by the input that they are of."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, symbols: Mapping[Any, Any]) -> None:
         self.program = program
         self.constants = facts.constants(program.graph)
         self.writes = [node for node in program.graph.nodes if facts.writes(node)]
         self._memory = facts.memory(program.graph) if self.writes else {}
         self._stale = facts.stale(program.graph)
-        self._symbols = _symbols(program)
+        self._symbols = symbols
         self._texts: dict[fx.Node, str] = {}
+        self._regions: dict[fx.Node, Region | None] = {}
         alive = facts.live(program.graph)
         draws = [node for node in program.graph.nodes if node in alive and facts.is_random(node)]
         self._draws = {node: i for i, node in enumerate(draws)}
@@ -239,6 +251,23 @@ class _Side:
                 return True
             done.update(self._memory[i] for i in facts.written(node))
         return False
+
+    def regions(self, node: fx.Node) -> Iterator[Region]:
+        """Affine regions in which ``node`` is clean, from its nearest anchor outwards."""
+        stack, seen = [node], {node}
+        while stack:
+            inner = max(stack)
+            stack.remove(inner)
+            if inner is not node:
+                if inner not in self._regions:
+                    self._regions[inner] = region(inner, self.constants)
+                found = self._regions[inner]
+                if found is not None and found.clean(node):
+                    yield found
+            if facts.name(inner) in HANDLERS or facts.is_identity(inner):
+                ahead = [i for i in inner.all_input_nodes if i not in seen and i not in self.constants]
+                stack.extend(i for i in ahead if not isinstance(i.meta.get("val"), torch.SymInt))
+                seen.update(ahead)
 
     def inputs(self, node: fx.Node) -> list[fx.Node]:
         """The arguments that are computed, without sizes that follow from the inputs' sizes."""
@@ -277,26 +306,6 @@ class _Side:
         return str(sympy.expand(length.subs(self._symbols))) if known else None
 
 
-def _regions(node: fx.Node, constant: set[fx.Node]) -> Iterator[Region]:
-    """Affine regions that end at ``node``, from its nearest anchor outwards."""
-    current = [node]
-    seen: set[fx.Node] = set()
-    while current:
-        ahead: list[fx.Node] = []
-        for inner in current:
-            for source in inner.all_input_nodes:
-                if source in seen or source in constant or not isinstance(source.meta.get("val"), Tensor):
-                    continue
-                seen.add(source)
-                found = region(source, constant)
-                if found is not None and found.clean(node):
-                    yield found
-                    ahead.append(source)
-                elif found is not None and node in found.layouts:
-                    ahead.append(source)
-        current = ahead
-
-
 def _past_identities(node: fx.Node) -> fx.Node:
     while facts.is_identity(node) and isinstance(node.args[0], fx.Node):
         node = node.args[0]
@@ -323,6 +332,22 @@ def _symbols(program: Program) -> dict[Any, Any]:
             if len(found) == 1:
                 names[symbol] = found[0]
     return names
+
+
+def _symbols_like(program: Program, first: Program, names: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The symbols of a program in terms of the sizes that another one takes at the same places."""
+    found: dict[Any, Any] = {}
+    for a, b in zip(placeholders(first.graph), placeholders(program.graph), strict=True):
+        for mine, theirs in zip(shape(a) or (), shape(b) or (), strict=False):
+            if isinstance(theirs, int) or not (isinstance(mine, int) or mine.free_symbols <= set(names)):
+                continue
+            wanted = sympy.sympify(mine).subs(names)
+            if theirs.is_Symbol:
+                found.setdefault(theirs, wanted)
+            elif len(theirs.free_symbols) == 1 and not theirs.free_symbols <= set(found):
+                (symbol,) = theirs.free_symbols
+                found.update((symbol, s) for s in sympy.solve(theirs - wanted, symbol) if s in names.values())
+    return found
 
 
 def _equal(x: Any, y: Any) -> bool:

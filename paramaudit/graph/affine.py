@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
-from paramaudit.graph.affine_ops import Step
+from paramaudit.graph.affine_ops import result as layout_of
 from paramaudit.graph.layout import Dims, anchor_dims, dim_size, fits, is_clean
 from paramaudit.graph.shapes import shape
+
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def region(anchor: fx.Node, constant: Set[fx.Node], layout: Dims | None = None) 
     value = anchor.meta.get("val")
     if not dims or not isinstance(dims[-1], int):
         return None
-    if not isinstance(value, Tensor) or not value.is_floating_point():
+    if not isinstance(value, Tensor) or value.dtype not in _DTYPES:
         return None
     unsafe = facts.stale(anchor.graph)
     if anchor in unsafe:
@@ -67,7 +69,7 @@ def region(anchor: fx.Node, constant: Set[fx.Node], layout: Dims | None = None) 
         if any(i not in layouts and i not in constant and not _symbol(i) for i in node.all_input_nodes):
             continue
         seen.add(node)
-        result = Step(node, layouts, constant).dims()
+        result = layout_of(node, layouts, constant)
         if result is not None and _sound(node, result, value.dtype):
             layouts[node] = result
             queue = sorted({*queue, *(u for u in node.users if u not in seen)})

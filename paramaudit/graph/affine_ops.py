@@ -6,86 +6,35 @@ the batch, or is merely not understood. To leave a call out costs a finding; to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 import torch
 from torch import fx
 
 from paramaudit.graph import facts
-from paramaudit.graph.layout import Dims, dim_size, feature, is_feature, matches, regroup
-from paramaudit.graph.shapes import Size, same, shape
+from paramaudit.graph.affine_products import PRODUCTS
+from paramaudit.graph.affine_step import Handler, Step, with_constant
+from paramaudit.graph.layout import Dims, broadcast, dim_size, feature, is_feature, matches, regroup
+from paramaudit.graph.shapes import same, shape
 
-Handler = Callable[["Step"], Dims | None]
 
-
-class Step:
-    """One call with the layouts known so far; ``given`` are its arguments by their names in the schema."""
-
-    def __init__(self, node: fx.Node, layouts: Mapping[fx.Node, Dims], constant: Set[fx.Node]) -> None:
-        self.node, self.layouts, self.constant = node, layouts, constant
-        self.call = facts.name(node)
-        self.given = facts.bound(node)
-        self.shape: tuple[Size, ...] = shape(node) or ()
-
-    def dims(self) -> Dims | None:
-        """The layout of the call's result."""
-        if self.call not in _SEVERAL and [n for n in self.node.all_input_nodes if n in self.layouts] != [
-            self.node.args[0] if self.node.args else None
-        ]:
+def result(node: fx.Node, layouts: Mapping[fx.Node, Dims], constant: Set[fx.Node]) -> Dims | None:
+    """The layout of a call's result; None when it is not known to be affine."""
+    step = Step(node, layouts, constant)
+    if step.call not in _SEVERAL and [n for n in step.node.all_input_nodes if n in step.layouts] != [
+        step.node.args[0] if step.node.args else None
+    ]:
+        return None
+    if facts.is_identity(step.node):
+        return step.first
+    if any(isinstance(n.meta.get("val"), torch.SymInt) for n in step.node.all_input_nodes):
+        # a size that depends on the batch could make the map depend on it too
+        if step.call == "aten::slice":
+            return step.first if step.keeps_shape() else None
+        if step.call not in facts.VIEWS and step.call != "aten::expand":
             return None
-        if facts.is_identity(self.node):
-            return self.first
-        if any(isinstance(n.meta.get("val"), torch.SymInt) for n in self.node.all_input_nodes):
-            # a size that depends on the batch could make the map depend on it too
-            if self.call == "aten::slice":
-                return self.first if self.keeps_shape() else None
-            if self.call not in facts.VIEWS and self.call != "aten::expand":
-                return None
-        handler = HANDLERS.get(self.call)
-        return handler(self) if handler is not None else None
-
-    @property
-    def first(self) -> Dims | None:
-        """The layout of the first argument; None when that is no affine data."""
-        return self.layout(self.node.args[0] if self.node.args else None)
-
-    @property
-    def rank(self) -> int:
-        """The number of dimensions of the first argument."""
-        return len(self.first or ())
-
-    def layout(self, value: object) -> Dims | None:
-        """The layout of an argument; None when it is no affine data."""
-        return self.layouts.get(value) if isinstance(value, fx.Node) else None
-
-    def fixed(self, *names: str) -> bool:
-        """Whether these arguments are plain values or constant tensors."""
-        values = [self.given.get(name) for name in names]
-        return all(not isinstance(v, fx.Node) or v in self.constant for v in values)
-
-    def stored(self, value: object, rank: int) -> bool:
-        """Whether an argument is a constant tensor of this rank."""
-        return isinstance(value, fx.Node) and value in self.constant and len(shape(value) or ()) == rank
-
-    def axis(self, rank: int, name: str = "dim") -> int | None:
-        """A dimension argument counted from the front; None when it is not a plain number in range."""
-        value = self.given.get(name)
-        return int(value) % rank if isinstance(value, int) and -rank <= value < rank else None
-
-    def axes(self, name: str) -> list[int] | None:
-        """A non-empty list of dimensions counted from the front; None when it is not that."""
-        value = self.given.get(name)
-        values = [value] if isinstance(value, int) else value
-        if not isinstance(values, list | tuple) or not values:
-            return None
-        inside = all(isinstance(v, int) and -self.rank <= v < self.rank for v in values)
-        return [int(v) % self.rank for v in values] if inside else None
-
-    def keeps_shape(self) -> bool:
-        """Whether the output has the data's sizes (a slice that takes everything)."""
-        source = self.node.args[0]
-        before = shape(source) if isinstance(source, fx.Node) else None
-        return before is not None and all(same(a, b) for a, b in zip(before, self.shape, strict=True))
+    handler = HANDLERS.get(step.call)
+    return handler(step) if handler is not None else None
 
 
 # --- reshapes -----------------------------------------------------------------------------------
@@ -229,37 +178,17 @@ def _getitem(step: Step) -> Dims | None:
 # --- sums and joins -----------------------------------------------------------------------------
 
 
-def _broadcast(dims: Dims, other: object, step: Step) -> Dims | None:
-    """``dims`` combined with a constant that varies along feature dimensions only.
-
-    Along a dimension of size 1, or one that the data lacks, the data is repeated and the constant may vary.
-    """
-    if not isinstance(other, fx.Node):
-        return dims if isinstance(other, int | float | complex) else None
-    if other not in step.constant:
-        return None
-    sizes = shape(other) or ()
-    result = [*([()] * (len(sizes) - len(dims))), *dims]
-    for axis, length in enumerate(sizes, start=len(result) - len(sizes)):
-        dim = result[axis]
-        if length != 1 and not dim:
-            result[axis] = feature(length)
-        elif length != 1 and not (is_feature(dim) and same(dim_size(dim), length)):
-            return None
-    return tuple(result)
-
-
 def _combine(step: Step) -> Dims | None:
     left, right = step.given.get("self"), step.given.get("other")
     a, b = step.layout(left), step.layout(right)
     if not step.fixed("alpha"):
         return None
     if a is not None and b is not None:
-        return a if step.call in _SUMS and matches(a, b) else None
+        return broadcast(a, b) if step.call in _SUMS else None
     if a is not None:
-        return _broadcast(a, right, step)
+        return with_constant(a, right, step)
     if b is not None and step.call != "aten::div":
-        return _broadcast(b, left, step)
+        return with_constant(b, left, step)
     return None
 
 
@@ -297,82 +226,6 @@ def _stack(step: Step) -> Dims | None:
 # --- products -----------------------------------------------------------------------------------
 
 
-def _linear(step: Step) -> Dims | None:
-    dims, weight, bias = step.first, step.given.get("weight"), step.given.get("bias")
-    if dims is None or not is_feature(dims[-1]) or not step.stored(weight, 2):
-        return None
-    out: Dims = (*dims[:-1], feature(step.shape[-1]))
-    return out if bias is None else _broadcast(out, bias, step)
-
-
-def _matmul(step: Step) -> Dims | None:
-    """A product with a constant matrix or vector on either side."""
-    left, right = list(step.given.values())[:2]
-    dims = step.layout(left)
-    if dims is not None and is_feature(dims[-1]):
-        if step.stored(right, 2):
-            return (*dims[:-1], feature(step.shape[-1]))
-        return dims[:-1] if step.stored(right, 1) else None
-    dims = step.layout(right)
-    axis = max(len(dims) - 2, 0) if dims is not None else 0
-    if dims is not None and is_feature(dims[axis]):
-        if step.stored(left, 2):
-            return (*dims[:axis], feature(step.shape[axis]), *dims[axis + 1 :])
-        return (*dims[:axis], *dims[axis + 1 :]) if step.stored(left, 1) else None
-    return None
-
-
-def _addmm(step: Step) -> Dims | None:
-    bias, dims = step.given["self"], step.layout(step.given["mat1"])
-    if dims is None or not is_feature(dims[-1]) or not step.stored(step.given["mat2"], 2):
-        return None
-    if not step.fixed("self", "alpha", "beta"):
-        return None
-    return _broadcast((*dims[:-1], feature(step.shape[-1])), bias, step)
-
-
-def _einsum(step: Step) -> Dims | None:
-    """One data operand among constants; a letter that a constant has, or that is summed, is a feature."""
-    equation, tensors = step.given["equation"], step.given["tensors"]
-    if not isinstance(tensors, list | tuple) or "->" not in equation or "." in equation:
-        return None
-    left, out = equation.replace(" ", "").split("->")
-    terms = left.split(",")
-    data = [i for i, t in enumerate(tensors) if step.layout(t) is not None]
-    if len(data) != 1 or len(terms) != len(tensors) or any(len(set(t)) < len(t) for t in (*terms, out)):
-        return None
-    if any(t not in step.constant for i, t in enumerate(tensors) if i != data[0]):
-        return None
-    mine = dict(zip(terms[data[0]], step.layout(tensors[data[0]]) or (), strict=True))
-    others = {letter for i, term in enumerate(terms) if i != data[0] for letter in term}
-    if not all(is_feature(dim) for letter, dim in mine.items() if letter in others or letter not in out):
-        return None
-    kept = set(mine) - others
-    return tuple(mine[c] if c in kept else feature(s) for c, s in zip(out, step.shape, strict=True))
-
-
-def _batch_norm(step: Step) -> Dims | None:
-    """Batch norm with stored statistics: one scale and shift per channel (dimension 1)."""
-    dims = step.first
-    if step.given["training"] is not False or dims is None or len(dims) < 2:
-        return None
-    if not dims[1] or not is_feature(dims[1]) or step.given["running_mean"] is None:
-        return None
-    return dims if step.fixed("weight", "bias", "running_mean", "running_var") else None
-
-
-def _convolution(step: Step) -> Dims | None:
-    """A convolution over feature dimensions of static size, batch in front."""
-    dims, weight = step.first, step.given["weight"]
-    if dims is None or not all(is_feature(d) for d in dims[1:]) or not step.stored(weight, len(dims)):
-        return None
-    if not step.fixed("bias"):
-        return None
-    if not all(isinstance(s, int) for s in step.shape[1:]):
-        return None
-    return (dims[0], *(feature(s) for s in step.shape[1:]))
-
-
 def _each(names: Sequence[str], handler: Handler) -> dict[str, Handler]:
     return {f"aten::{name}": handler for name in names}
 
@@ -384,6 +237,7 @@ _SEVERAL = (
     *(f"aten::{c}" for c in ("mul", "div", "cat", "stack", "matmul", "mm", "addmm", "einsum")),
 )
 HANDLERS: dict[str, Handler] = {
+    **PRODUCTS,
     **dict.fromkeys(facts.VIEWS, _view),
     **dict.fromkeys(facts.SAME, _same),
     **dict.fromkeys(_SPLITS, _split),
@@ -395,8 +249,6 @@ HANDLERS: dict[str, Handler] = {
     **_each(("flip", "roll"), _flip),
     **_each(("pad", "constant_pad_nd"), _pad),
     **_each(("add", "sub", "rsub", "mul"), _combine),
-    **_each(("matmul", "mm"), _matmul),
-    **_each(("conv1d", "conv2d", "convolution"), _convolution),
     **_each(("view_as_real", "view_as_complex"), _complex_pairs),
     "aten::expand": _expand,
     "aten::permute": _permute,
@@ -404,11 +256,7 @@ HANDLERS: dict[str, Handler] = {
     "aten::slice": _slice,
     "aten::index": _index,
     "aten::div": _divide,
-    "aten::linear": _linear,
-    "aten::addmm": _addmm,
-    "aten::einsum": _einsum,
     "aten::cat": _cat,
     "aten::stack": _stack,
-    "aten::batch_norm": _batch_norm,
     "getitem": _getitem,
 }

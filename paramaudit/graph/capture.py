@@ -19,7 +19,8 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from paramaudit.errors import CaptureError, InputError, OptionError
-from paramaudit.graph.functional import without_effects
+from paramaudit.graph.faithful import check, outputs
+from paramaudit.graph.functional import unlifted, without_effects
 from paramaudit.graph.program import Program, output_leaves, output_node, placeholders
 from paramaudit.graph.shapes import size
 from paramaudit.records import Contract, InputSpec, Loaded, Specialised
@@ -74,6 +75,7 @@ def _from_module(module: nn.Module, loaded: Loaded, mode: str, static: dict[str,
     with _in_mode(module, mode):
         args, kwargs = _widened(module, loaded.args, dict(loaded.kwargs))
         exported = _export(module, args, kwargs, lambda _leaf, _dim: False)
+        held: dict[tuple[int, int], str] = {}
         if static:
             names = _dimension_names(exported, _symbol_names(exported, loaded))
             args, kwargs, held = _held(names, args, kwargs, static)
@@ -82,8 +84,9 @@ def _from_module(module: nn.Module, loaded: Loaded, mode: str, static: dict[str,
                 msg = f"{asked}: the model does not run on inputs of that size"
                 raise OptionError(msg)
             exported = _export(module, args, kwargs, lambda leaf, dim: (leaf, dim) in held)
-            return _program(exported, args, kwargs, loaded, mode, held, _types(module))
-    return _program(exported, args, kwargs, loaded, mode, {}, _types(module))
+        program = _program(exported, args, kwargs, loaded, mode, held, _types(module))
+        check(module, program)
+    return program
 
 
 def _from_exported(
@@ -226,21 +229,14 @@ def _widened(
 
 
 def _attempt(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], *, required: bool) -> bool:
-    state = {name: buffer.clone() for name, buffer in module.named_buffers()}
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            module(*args, **kwargs)
+        outputs(module, args, kwargs)
     except (Exception, SystemExit) as error:  # a model may call sys.exit
         if required:
             what = f"{type(error).__name__}: {_first_line(error)}"
             msg = f"the model does not run on its example inputs: {what}"
             raise InputError(msg) from error
         return False
-    finally:
-        with torch.no_grad():
-            for name, buffer in module.named_buffers():
-                if name in state and buffer.shape == state[name].shape:
-                    buffer.copy_(state[name])
     return True
 
 
@@ -272,7 +268,7 @@ def _place(error: BaseException) -> str:
 def _symbol_names(exported: torch.export.ExportedProgram, loaded: Loaded) -> dict[str, str]:
     """A readable name for each symbol: given by the user, "batch" for a leading one, else input_dim."""
     names: dict[str, str] = {}
-    for i, (name, value) in enumerate(_inputs(exported.module(check_guards=False).graph)):
+    for i, (name, value) in enumerate(_inputs(unlifted(exported).graph)):
         for d, length in enumerate(getattr(value, "shape", ())):
             symbol = str(size(length))
             if isinstance(size(length), int) or symbol in names:
@@ -292,7 +288,7 @@ def _dimension_names(
     """The name of every (input, dimension); one that export had to fix to the example's is input_dim."""
     return {
         (i, d): symbols.get(str(size(length)), f"{name}_{d}")
-        for i, (name, value) in enumerate(_inputs(exported.module(check_guards=False).graph))
+        for i, (name, value) in enumerate(_inputs(unlifted(exported).graph))
         for d, length in enumerate(getattr(value, "shape", ()))
     }
 

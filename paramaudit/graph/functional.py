@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from paramaudit.errors import CaptureError
 from paramaudit.graph import facts
+from paramaudit.graph.program import attribute
 
 _FRESH = frozenset(
     f"aten::{call}"
@@ -34,8 +36,11 @@ def without_effects(exported: torch.export.ExportedProgram) -> fx.GraphModule:
 
     The usual ones (``relu_`` on the result of a convolution that nobody else reads) become the same call
     without the effect; for all others the whole program is made functional by ``torch.export``.
+
+    Raises:
+        CaptureError: the program cannot be made functional.
     """
-    module = _unlifted(exported)
+    module = unlifted(exported)
     for node in list(module.graph.nodes):
         if facts.writes(node) and (plain := _counterpart(node)) is not None:
             with module.graph.inserting_before(node):
@@ -43,16 +48,30 @@ def without_effects(exported: torch.export.ExportedProgram) -> fx.GraphModule:
             new.meta = dict(node.meta)
             node.replace_all_uses_with(new)
             module.graph.erase_node(node)
-    if not any(facts.writes(node) and not _ends_in_buffer(node) for node in module.graph.nodes):
+    if not any(facts.writes(node) and not _ends_in_buffer(module, node) for node in module.graph.nodes):
         module.recompile()
         return module
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")
-        return _unlifted(exported.run_decompositions({}))
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            return unlifted(exported.run_decompositions({}))
+    except Exception as error:
+        what = str(error).strip().partition("\n")[0]
+        msg = f"the model writes into memory in a way that cannot be followed: {type(error).__name__}: {what}"
+        raise CaptureError(msg) from error
 
 
-def _unlifted(exported: torch.export.ExportedProgram) -> fx.GraphModule:
-    module = exported.module(check_guards=False)
+def unlifted(exported: torch.export.ExportedProgram) -> fx.GraphModule:
+    """The program's module with its parameters as ``get_attr`` nodes under their names.
+
+    Raises:
+        CaptureError: a name is taken by the module itself.
+    """
+    try:
+        module = exported.module(check_guards=False)
+    except KeyError as error:  # "attribute 'code' already exists"
+        msg = f"the model cannot be exported: a graph cannot hold its parameters: {error.args[0]}"
+        raise CaptureError(msg) from error
     for node in list(module.graph.nodes):
         if node.op == "call_module" and str(node.target).startswith("_guards"):
             module.graph.erase_node(node)
@@ -76,8 +95,21 @@ def _counterpart(node: fx.Node) -> Any:
     return getattr(packet, target._overloadname, None)
 
 
-def _ends_in_buffer(node: fx.Node) -> bool:
+def _ends_in_buffer(module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a call only writes stored tensors, or inputs, that nothing else in the graph reads."""
     written = facts.written(node)
     alone = all(w.op in ("get_attr", "placeholder") and len(w.users) == 1 for w in written)
-    return alone and not (node.users and set(written) & set(facts.aliases(node)))
+    if not alone or (node.users and set(written) & set(facts.aliases(node))):
+        return False
+    return not any(_memory(module, other) & _memory(module, w) for w in written for other in _others(w))
+
+
+def _others(node: fx.Node) -> list[fx.Node]:
+    """The other stored tensors of a graph that somebody reads."""
+    return [n for n in node.graph.nodes if n.op == "get_attr" and n is not node and n.users]
+
+
+def _memory(module: fx.GraphModule, node: fx.Node) -> set[int]:
+    """Where a stored tensor lies; two buffers may be views of the same memory."""
+    value = attribute(module, str(node.target)) if node.op == "get_attr" else None
+    return {value.untyped_storage().data_ptr()} if isinstance(value, Tensor) and value.numel() else set()

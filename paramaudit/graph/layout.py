@@ -99,6 +99,21 @@ def matches(a: Dims, b: Dims) -> bool:
     return len(a) == len(b) and all(_signature(x) == _signature(y) for x, y in zip(a, b, strict=True))
 
 
+def broadcast(a: Dims, b: Dims) -> Dims | None:
+    """The layout of two tensors of one anchor combined element by element; None when they do not fit.
+
+    A dimension of size 1 is repeated along features only: every batch dimension is in both.
+    """
+    rank = max(len(a), len(b))
+    a, b = ((*([()] * (rank - len(dims))), *dims) for dims in (a, b))
+    result: list[tuple[Atom, ...]] = []
+    for x, y in zip(a, b, strict=True):
+        if not (_signature(x) == _signature(y) or (not x and is_feature(y)) or (not y and is_feature(x))):
+            return None
+        result.append(x or y)
+    return tuple(result)
+
+
 def _signature(dim: tuple[Atom, ...]) -> list[tuple[str, object]]:
     """Batch atoms by identity, runs of features by their total size."""
     parts: list[tuple[str, object]] = []

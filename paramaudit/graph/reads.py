@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.affine import Region, region
 from paramaudit.graph.facts import written_outputs
+from paramaudit.graph.program import attribute
 from paramaudit.graph.run import evaluate
 from paramaudit.graph.shapes import shape, sizes_for
 
@@ -66,3 +68,24 @@ def reads(
         features = frozenset(int(i) for i in set(value.flatten().tolist()))
         result.extend(Read(user, node, features) for user in outside)
     return found, result
+
+
+def not_finite(module: fx.GraphModule, node: fx.Node, buffers: Container[str]) -> list[str]:
+    """Names of the stored tensors behind a node that hold NaN or infinite numbers.
+
+    Infinities in ``buffers`` are masks as a rule, so of those only NaN counts.
+    """
+    bad: list[str] = []
+    seen: set[fx.Node] = set()
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        stack.extend(current.all_input_nodes)
+        value = attribute(module, str(current.target)) if current.op == "get_attr" else None
+        if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+            wrong = value.isnan() if current.target in buffers else ~value.isfinite()
+            bad.extend([str(current.target)] if bool(wrong.any()) else [])
+    return sorted(bad)

@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from paramaudit.graph import facts
 from paramaudit.graph.program import Program, attribute, output_leaves, placeholders
 
 _COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
@@ -56,11 +57,14 @@ def call(
     kwargs = map_arg(node.kwargs, get)
     if node.op == "call_function" and callable(node.target):
         args, kwargs = pytree.tree_map(lambda v: _cast_argument(v, dtype), (args, kwargs))
-        value = node.target(*args, **kwargs)
+        # a view may not fit the strides of a value that stands in for the one that the program computes
+        view = torch.ops.aten.view.default
+        target = torch.ops.aten.reshape.default if node.target is view else node.target
+        value = target(*args, **kwargs)
         if dtype is None or cast(value, dtype) is value:
             return value
         with _default_dtype(dtype):  # an integer tensor times 0.5 has the default dtype
-            return node.target(*args, **kwargs)
+            return target(*args, **kwargs)
     if node.op == "call_module":
         layer = attribute(module, str(node.target))
         if dtype is None:
@@ -117,6 +121,7 @@ def run(
     leaves = pytree.tree_leaves((tuple(args), dict(kwargs)))
     inputs = placeholders(program.graph)
     known = {node: cast(leaf, dtype) for node, leaf in zip(inputs, leaves, strict=True)}
+    known = {n: v.clone() if isinstance(v, Tensor) and _is_written(n) else v for n, v in known.items()}
     flat = output_leaves(program.graph)
     nodes = [leaf for leaf in flat if isinstance(leaf, fx.Node)]
     values = dict(zip(nodes, evaluate(program.module, nodes, known, dtype=dtype), strict=True))
@@ -142,9 +147,5 @@ def _needed(
 
 
 def _is_written(node: fx.Node) -> bool:
-    """Whether a stored tensor is changed in place by a reader (running statistics in train mode)."""
-    for user in node.users:
-        schema = getattr(user.target, "_schema", None)
-        if schema is not None and (schema.is_mutable or "batch_norm" in schema.name):
-            return True
-    return False
+    """Whether a reader changes a stored tensor or an input in place (running statistics in training)."""
+    return any(node in facts.written(user) for user in node.users)

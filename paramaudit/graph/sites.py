@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import fx
+from torch.fx.node import map_arg
 
 from paramaudit.graph import facts
 from paramaudit.graph.affine import Region, region
 from paramaudit.graph.program import attribute, common_path, module_path
+from paramaudit.graph.shapes import shape, size
 from paramaudit.graph.surgery import Draft
 
 _MOST_CUTS = 12
@@ -139,16 +142,20 @@ def twins(all_chains: Sequence[Chain]) -> dict[object, list[Chain]]:
 
 def signature(chain: Chain) -> object:
     """The calls from anchor to end with their constants; equal for two uses of the same weights."""
-    number: dict[fx.Node, object] = {chain.cuts[0]: "anchor"}
-    steps: list[object] = [chain.region.features(chain.cuts[0])]
+    number = {chain.cuts[0]: "%anchor"}
+
+    def shown(node: fx.Node) -> str:
+        length = node.meta.get("val")
+        if isinstance(length, torch.SymInt):
+            return str(size(length))
+        return number.get(node, f"@{node.target if node.op == 'get_attr' else node.name}")
+
+    steps: list[object] = [chain.region.features(chain.cuts[0]), len(shape(chain.cuts[0]) or ())]
     for node in between(chain.region, chain.cuts[0], chain.cuts[-1]):
-        inputs = [
-            number.get(i, i.name if i.op != "get_attr" else str(i.target)) for i in node.all_input_nodes
-        ]
-        plain = str([a for a in node.args if not isinstance(a, fx.Node)])
-        steps.append((facts.name(node), tuple(map(str, inputs)), plain if "sym_size" not in plain else ""))
+        arguments = map_arg((node.args, node.kwargs), shown)
+        steps.append((str(node.target), str(arguments), len(shape(node) or ())))
         number[node] = f"%{len(number)}"
-    cuts = [str(number[c]) for c in chain.cuts]
+    cuts = [number[c] for c in chain.cuts]
     return (str(steps), tuple(cuts))
 
 
@@ -160,11 +167,11 @@ def freed(draft: Draft, removed: Iterable[tuple[Chain, int, int]]) -> set[str]:
         gone |= _dead_between(chain, start, stop)
         sources.add(chain.cuts[start])
     dead = facts.dead_with(gone, kept=sources)
-    names = {str(n.target) for n in dead if n.op == "get_attr"}
+    names = {str(n.target) for n in dead if draft.tensor(n) is not None}
     alive = {
         _storage(draft, str(n.target))
-        for n in draft.graph.nodes
-        if n.op == "get_attr" and n not in dead and n.users and str(n.target) not in names
+        for n in draft.graph.find_nodes(op="get_attr", sort=False)
+        if n not in dead and n.users and draft.tensor(n) is not None
     }
     return {n for n in names if _storage(draft, n) not in alive and n not in draft.program.buffers}
 
@@ -180,7 +187,8 @@ def numbers(draft: Draft, names: Iterable[str]) -> int:
     for name in names:
         tensor = attribute(draft.module, name)
         if tensor.is_floating_point():
-            sizes[_storage(draft, name)] = tensor.numel()
+            storage = _storage(draft, name)
+            sizes[storage] = max(sizes.get(storage, 0), tensor.numel())
     return sum(sizes.values())
 
 

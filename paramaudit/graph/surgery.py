@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch.fx.node import map_arg
 
 from paramaudit.graph import facts
-from paramaudit.graph.program import Program, attribute, copy_module, stored
-from paramaudit.graph.shapes import shape
+from paramaudit.graph.program import Program, attribute, copy_module, placeholders, stored
+from paramaudit.graph.shapes import Size, same, shape
 
 
 class Draft:
@@ -28,6 +31,7 @@ class Draft:
         self.origin: dict[str, tuple[str, ...]] = {}
         self._unsettled: dict[str, torch.dtype] = {}
         self._wanted: dict[str, str] = {}
+        self._shared = _names_of_one_memory(program)
         self._fake = next(
             (v.fake_mode for n in self.graph.nodes if hasattr(v := n.meta.get("val"), "fake_mode")), None
         )
@@ -97,8 +101,15 @@ class Draft:
         return tensor.to("cpu", torch.float64)
 
     def alone(self, *nodes: fx.Node | None) -> bool:
-        """Whether each node (None passes) is a stored tensor with a single reader."""
-        return all(n is None or (n.op == "get_attr" and len(n.users) == 1) for n in nodes)
+        """Whether each node (None passes) is a stored tensor with a single reader under all its names."""
+        return all(n is None or self._read_once(n) for n in nodes)
+
+    def _read_once(self, node: fx.Node) -> bool:
+        if node.op != "get_attr" or len(node.users) != 1:
+            return False
+        names = self._shared.get(str(node.target), {str(node.target)})
+        readers = [n for n in self.graph.find_nodes(op="get_attr", sort=False) if str(n.target) in names]
+        return len(readers) == 1
 
     def keys(self, nodes: Sequence[fx.Node]) -> tuple[str, ...]:
         """The original state-dict keys behind the stored numbers among ``nodes`` and their arguments."""
@@ -121,10 +132,30 @@ class Draft:
     def call(self, target: Callable[..., Any], *args: Any, path_of: fx.Node, **kwargs: Any) -> fx.Node:
         """Emit an aten call at the insertion point; it speaks of the module of ``path_of``."""
         node = self.graph.call_function(target, args, kwargs)
-        with self._fake or nullcontext(), torch.no_grad():
-            value_args, value_kwargs = map_arg((args, kwargs), lambda n: n.meta["val"])
+        value_args, value_kwargs = map_arg((args, kwargs), lambda n: n.meta["val"])
+        with self._symbolic():
             node.meta["val"] = target(*value_args, **value_kwargs)
         return self._describe(node, path_of)
+
+    @contextmanager
+    def _symbolic(self) -> Iterator[None]:
+        """Around a call on values without data: a symbolic size must not become the example's size.
+
+        Raises:
+            RuntimeError: the call would assume something about a symbolic size.
+        """
+        if self._fake is None:
+            with torch.no_grad():
+                yield
+            return
+        sizes = self._fake.shape_env
+        strict = getattr(sizes, "error_on_new_guards", nullcontext)
+        known = dict(sizes.replacements) if sizes is not None else {}
+        with self._fake, enable_python_dispatcher(), strict(), torch.no_grad():
+            yield
+        if sizes is not None and sizes.replacements != known:
+            msg = "a symbolic size was taken for the example's"
+            raise RuntimeError(msg)
 
     def again(self, node: fx.Node, *args: Any) -> fx.Node:
         """Emit the same call with other arguments of the same shapes; its value keeps the shape."""
@@ -177,7 +208,7 @@ class Draft:
     def _call_layer(self, target: str, source: fx.Node, like: fx.Node) -> fx.Node:
         node = self.graph.call_module(target, (source,))
         value = like.meta["val"]
-        with self._fake or nullcontext():
+        with self._symbolic():
             node.meta["val"] = value.new_empty((*source.meta["val"].shape[:-1], value.shape[-1]))
         return self._describe(node, like)
 
@@ -188,19 +219,41 @@ class Draft:
         return self._describe(node, path_of)
 
     def reshape_like(self, node: fx.Node, like: fx.Node, source: fx.Node) -> fx.Node:
-        """``node`` in the shape of ``like``, whose symbolic sizes all come from ``source``'s dimensions."""
+        """``node`` in the shape of ``like``; symbolic sizes are read off ``source`` or the inputs.
+
+        Raises:
+            LookupError: they do not tell a size.
+        """
         have, want = shape(node) or (), shape(like) or ()
         if len(have) == len(want) and all(str(a) == str(b) for a, b in zip(have, want, strict=True)):
             return node
-        sizes = [s if isinstance(s, int) else self._size_of(s, source, like) for s in want]
+        sizes = [self.length(size, like, source) for size in want]
+        if sizes.count(None) == 1:
+            sizes[sizes.index(None)] = -1
+        if None in sizes:
+            msg = f"the shape of {like.name} cannot be told from {source.name}"
+            raise LookupError(msg)
         return self.call(torch.ops.aten.reshape.default, node, sizes, path_of=like)
 
-    def _size_of(self, size: Any, source: fx.Node, path_of: fx.Node) -> fx.Node:
-        for axis, mine in enumerate(shape(source) or ()):
-            if str(mine) == str(size):
-                return self.call(torch.ops.aten.sym_size.int, source, axis, path_of=path_of)
-        msg = f"size {size} of {path_of.name} is no dimension of {source.name}"
-        raise LookupError(msg)
+    def length(self, size: Size, path_of: fx.Node, *sources: fx.Node) -> int | fx.Node | None:
+        """A size as an int or read off ``sources`` and the program's inputs; None where they do not tell it.
+
+        Read off an input, and not off the tensor that has the size, it keeps no computation alive.
+        """
+        if isinstance(size, int) or size.is_number:
+            return int(size)
+        for node in (*sources, *placeholders(self.graph)):
+            for axis, mine in enumerate(shape(node) or ()):
+                if same(mine, size):
+                    return self.call(torch.ops.aten.sym_size.int, node, axis, path_of=path_of)
+        factors = size.as_ordered_factors()
+        found = [self.length(factor, path_of, *sources) for factor in factors if len(factors) > 1]
+        if not found or None in found:
+            return None
+        total = found[0]
+        for factor in found[1:]:
+            total = self.call(operator.mul, total, factor, path_of=path_of)
+        return total
 
     def replace(self, old: fx.Node, new: fx.Node) -> None:
         """Readers of ``old`` read ``new`` from now on."""
@@ -259,3 +312,12 @@ class Draft:
             key = tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor)
             seen[key] = max(seen.get(key, 0), numbers)
         return sum(seen.values())
+
+
+def _names_of_one_memory(program: Program) -> dict[str, set[str]]:
+    """For every name of a stored tensor that has several, all of them."""
+    groups: dict[int, set[str]] = defaultdict(set)
+    for name, tensor in (*program.parameters.items(), *program.buffers.items()):
+        if tensor.numel():
+            groups[tensor.untyped_storage().data_ptr()].add(name)
+    return {name: names for names in groups.values() if len(names) > 1 for name in names}

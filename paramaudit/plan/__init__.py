@@ -6,7 +6,7 @@ from paramaudit.graph.program import Program
 from paramaudit.graph.surgery import Draft
 from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.chains import apply_chains
-from paramaudit.plan.matches import apply_rewrite, report_unread
+from paramaudit.plan.matches import apply_rewrite, report_not_finite, report_unread
 from paramaudit.rewrites import REWRITES
 
 __all__ = ["Book", "Choice", "best_plan"]
@@ -21,6 +21,7 @@ def best_plan(program: Program, choice: Choice) -> tuple[Program, Book]:
     into what is left, which would hide operators if they came first.
     """
     draft, book = Draft(program), Book()
+    report_not_finite(draft, book)
     report_unread(draft, choice, book)
     tried: set[object] = set()
     for _ in range(_MOST_ROUNDS):

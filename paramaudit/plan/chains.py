@@ -57,7 +57,7 @@ def apply_chains(draft: Draft, choice: Choice, book: Book, tried: set[object]) -
         if not chosen:
             tried.add(key)
             continue
-        for option in chosen:
+        for option in reversed(chosen):  # a stretch must not lose the node that it starts from
             _apply(draft, group, option, book)
         touched |= nodes
         touched |= {u for n in nodes for u in n.users}

@@ -18,6 +18,8 @@ from paramaudit.prove.pairs import judge_pairs
 from paramaudit.records import Evidence, Skipped, Tier
 
 _DRAWS = ((1.0, 0), (30.0, 1))
+_LEAST = (2, 11, 40)
+"""Sizes tried for a symbol, in turn: a convolution needs more than a few."""
 
 
 def apply_rewrite(draft: Draft, rewrite: Rewrite, choice: Choice, book: Book) -> bool:
@@ -57,9 +59,14 @@ def _apply(draft: Draft, rewrite: Rewrite, match: Match, choice: Choice, book: B
     before = draft.count()
     tensors = draft.keys(match.tensors)
     size = sum(t.numel() for n in match.tensors if (t := draft.tensor(n)) is not None)
-    with draft.graph.inserting_before(match.olds[0]):
-        news = tuple(match.build(draft))
-    evidence = _judge(draft, match, news, choice.seed)
+    news: tuple[fx.Node, ...] = ()
+    try:
+        with draft.graph.inserting_before(match.olds[0]):
+            news = tuple(match.build(draft))
+        evidence = _judge(draft, match, news, choice.seed)
+    except (LookupError, RuntimeError, ValueError) as error:
+        reason = f"{match.identity}, but it cannot be written so: {_first_line(error)}"
+        evidence = Evidence(Tier.REFUTED, reason)
     operator = _operator(rewrite, match)
     arguments = {k: v for k, v in match.arguments.items() if k != "rewrite"}
     if not choice.applies(evidence.tier):
@@ -88,35 +95,43 @@ def _apply(draft: Draft, rewrite: Rewrite, match: Match, choice: Choice, book: B
     return True
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _judge(draft: Draft, match: Match, news: tuple[fx.Node, ...], seed: int) -> Evidence:
     if match.claim is not None:
         return judge_pairs(match.claim)
     originals: list[Tensor] = []
     candidates: list[Tensor] = []
     for scale, draw in _DRAWS:
-        known, sizes = _inputs(match, scale, seed + draw)
-        try:
-            values = [
-                evaluate(draft.module, nodes, known, dtype=torch.float64, sizes=sizes)
-                for nodes in (match.olds, news)
-            ]
-        except (ValueError, RuntimeError) as error:
-            reason = f"{match.identity}, but this cannot be checked: {str(error).splitlines()[0]}"
-            return Evidence(Tier.REFUTED, reason)
+        values: list[list[Tensor]] = []
+        for least in _LEAST:
+            known, sizes = _inputs(match, scale, seed + draw, least)
+            try:
+                values = [
+                    evaluate(draft.module, nodes, known, dtype=torch.float64, sizes=sizes)
+                    for nodes in (match.olds, news)
+                ]
+                break
+            except (ValueError, RuntimeError) as error:
+                problem = _first_line(error)
+        if not values:
+            return Evidence(Tier.REFUTED, f"{match.identity}, but this cannot be checked: {problem}")
         originals.extend(values[0])
         candidates.extend(values[1])
     return judge_identity(match.identity, originals, candidates)
 
 
-def _inputs(match: Match, scale: float, seed: int) -> tuple[dict[fx.Node, Any], dict[Any, int]]:
-    """Random values in float64 for what the match reads, with a small size for each symbol."""
+def _inputs(match: Match, scale: float, seed: int, least: int) -> tuple[dict[fx.Node, Any], dict[Any, int]]:
+    """Random values in float64 for what the match reads, with a size from ``least`` on for each symbol."""
     generator = torch.Generator().manual_seed(seed)
     symbols: dict[Any, int] = {}
     for node in match.inputs:
         for length in shape(node) or ():
             if not isinstance(length, int):
                 for symbol in sorted(length.free_symbols, key=str):
-                    symbols.setdefault(symbol, 2 + len(symbols) % 3)
+                    symbols.setdefault(symbol, least + len(symbols) % 3)
     known: dict[fx.Node, Any] = {}
     for node in match.inputs:
         sizes = [s if isinstance(s, int) else int(s.subs(symbols)) for s in shape(node) or ()]
@@ -126,6 +141,15 @@ def _inputs(match: Match, scale: float, seed: int) -> tuple[dict[fx.Node, Any], 
         else:
             known[node] = torch.zeros(sizes, dtype=value.dtype)
     return known, symbols
+
+
+def report_not_finite(draft: Draft, book: Book) -> None:
+    """A refusal for every parameter with numbers that are no numbers: nothing they reach can be compared."""
+    for name, tensor in draft.program.parameters.items():
+        bad = int((~tensor.detach().isfinite()).sum()) if tensor.is_floating_point() else 0
+        if bad:
+            reason = f"{bad} of the {tensor.numel()} numbers of {name} are NaN or infinite"
+            book.skip(Skipped(name.rpartition(".")[0], f"{reason}; what they reach is not compared"))
 
 
 def report_unread(draft: Draft, choice: Choice, book: Book) -> None:

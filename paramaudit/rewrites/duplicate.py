@@ -52,7 +52,9 @@ def _equal(draft: Draft) -> Iterator[Match]:
             a, b = draft.tensor(first), draft.tensor(other)
             if a is None or b is None or kept is None or a.data_ptr() == b.data_ptr():
                 continue
-            if bool(torch.equal(a, b)) and bool((kept != kept.reshape(-1)[0]).any()):
+            # 0.0 == -0.0, but 1 / x tells them apart
+            same = torch.equal(a, b) and torch.equal(a.signbit(), b.signbit())
+            if same and bool((kept != kept.reshape(-1)[0]).any()):
                 yield Match(
                     module_path(next(iter(other.users))),
                     (other,),

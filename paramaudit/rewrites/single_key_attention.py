@@ -4,20 +4,23 @@ What it finds:    scaled dot-product attention, whole or written out, whose key 
 Why it matters:   the softmax of one score is 1, so queries and keys are dead and the output is the value.
 Proof:            softmax(s) = 1 for one finite s, hence softmax(q k / sqrt(d)) v = v.
 Swap safety:      only where the key length is a fact of the graph, not of the example inputs; not under
-                  attention dropout, not with a mask (a masked single key is NaN).
+                  attention dropout, not with a mask (a masked single key is NaN), not where the scores are
+                  made with numbers that are NaN or infinite.
 Source:           Vaswani et al., Attention Is All You Need (2017), section 3.2.1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
+from paramaudit.graph.reads import not_finite
 from paramaudit.graph.shapes import shape
 from paramaudit.graph.surgery import Draft
 from paramaudit.records import Skipped
@@ -36,11 +39,11 @@ def find(draft: Draft) -> Iterator[Match | Skipped]:
 
 
 def _fused(draft: Draft, node: fx.Node) -> Iterator[Match | Skipped]:
-    query, key, value = node.args[:3]
-    sizes = shape(key) if isinstance(key, fx.Node) else None
-    path = module_path(node)
-    if not isinstance(query, fx.Node) or not isinstance(value, fx.Node) or sizes is None:
+    parts: Any = node.args[:3]
+    query, key, value = parts
+    if not all(isinstance(part, fx.Node) for part in (query, key, value)):
         return
+    sizes, path = shape(key) or (), module_path(node)
     if not isinstance(sizes[-2], int):
         yield from _across_batch(draft, node, sizes[-2])
         return
@@ -54,10 +57,15 @@ def _fused(draft: Draft, node: fx.Node) -> Iterator[Match | Skipped]:
         return
     if str((shape(value) or ())[:-2]) != str((shape(node) or ())[:-2]):
         return  # grouped heads: the value is repeated, which needs its own rule
+    bad = [n for part in (query, key) for n in not_finite(draft.module, part, draft.program.buffers)]
+    if bad:
+        reason = f"attention over one key, but {bad[0]} holds NaN or infinite numbers and reaches its score"
+        yield Skipped(path, reason)
+        return
     yield Match(
         path,
         (node,),
-        (query, *((key,) if isinstance(key, fx.Node) else ()), value),
+        (query, key, value),
         lambda new: [_spread(new, value, node, query)],
         "attention over one key returns its value",
         tensors=_stored_before(node),
@@ -74,10 +82,10 @@ def _feeds_product(node: fx.Node) -> bool:
     )
 
 
-def _across_batch(draft: Draft, node: fx.Node, length: object) -> Iterator[Skipped]:
+def _across_batch(draft: Draft, node: fx.Node, keys: object) -> Iterator[Skipped]:
     """A refusal where the key length is the batch: a batch of 1 only looks like a single key."""
     named = {str(s): n for p in draft.program.contract.inputs for s, n in _symbols(draft, p.name, p.shape)}
-    if named.get(str(length)) == "batch":
+    if named.get(str(keys)) == "batch":
         yield Skipped(module_path(node), "attends across the batch: the key length is the batch size, not 1")
 
 
@@ -88,14 +96,14 @@ def _written_out(node: fx.Node) -> Iterator[Match]:
     if not isinstance(weight, fx.Node) or not isinstance(value, fx.Node):
         return
     sizes = shape(weight)
-    if facts.name(weight) != "aten::ones_like" or sizes is None or sizes[-1] != 1:
+    if facts.name(weight) not in ("aten::ones", "aten::ones_like") or sizes is None or sizes[-1] != 1:
         return
     if str((shape(value) or ())[:-2]) != str((shape(node) or ())[:-2]):
         return
     yield Match(
         module_path(node),
         (node,),
-        (value, *(i for i in weight.all_input_nodes if i is not value)),
+        tuple(dict.fromkeys((value, *_sized_by(weight)))),
         lambda new: [_spread(new, value, node, weight)],
         "attention over one key returns its value",
         tensors=_stored_before(node),
@@ -107,11 +115,24 @@ def _spread(draft: Draft, value: fx.Node, like: fx.Node, query: fx.Node) -> fx.N
     rows = (shape(like) or ())[-2]
     if rows == 1:
         return draft.call(torch.ops.aten.alias.default, value, path_of=like)
-    target = [-1] * len(shape(like) or ())
-    length = (
-        rows if isinstance(rows, int) else draft.call(torch.ops.aten.sym_size.int, query, -2, path_of=like)
-    )
-    return draft.call(torch.ops.aten.expand.default, value, [*target[:-2], length, -1], path_of=like)
+    count = draft.length(rows, like)
+    if count is None:
+        count = draft.call(torch.ops.aten.sym_size.int, query, -2, path_of=like)
+    keep = [-1] * (len(shape(like) or ()) - 2)
+    return draft.call(torch.ops.aten.expand.default, value, [*keep, count, -1], path_of=like)
+
+
+def _sized_by(weight: fx.Node) -> list[fx.Node]:
+    """The tensors that a constant-one weight takes its sizes from."""
+    found: list[fx.Node] = []
+    stack = list(weight.all_input_nodes)
+    while stack:
+        node = stack.pop()
+        if isinstance(node.meta.get("val"), Tensor):
+            found.append(node)
+        else:
+            stack.extend(node.all_input_nodes)
+    return found
 
 
 def _stored_before(node: fx.Node) -> tuple[fx.Node, ...]:

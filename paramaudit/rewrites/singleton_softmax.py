@@ -3,7 +3,8 @@
 What it finds:    ``softmax(x, d)`` where dimension d has the static size 1.
 Why it matters:   everything that only feeds the score (queries, keys) is dead.
 Proof:            exp(x) / exp(x) = 1 for every finite x.
-Swap safety:      a score that a mask can make minus infinity gives NaN, not 1; such softmaxes are left.
+Swap safety:      a score that a mask can make minus infinity gives NaN, not 1; such softmaxes are left,
+                  and so are scores made with stored numbers that are NaN or infinite.
 Source:           Goodfellow, Bengio, Courville: Deep Learning (2016), section 6.2.2.3.
 """
 
@@ -17,6 +18,7 @@ from torch import fx
 from paramaudit.graph import facts
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
+from paramaudit.graph.reads import not_finite
 from paramaudit.graph.shapes import shape
 from paramaudit.graph.surgery import Draft
 from paramaudit.records import Skipped
@@ -58,10 +60,28 @@ def find(draft: Draft) -> Iterator[Match | Skipped]:
             )
             continue
 
-        def build(new: Draft, node: fx.Node = node, source: fx.Node = source) -> list[fx.Node]:
-            return [new.call(torch.ops.aten.ones_like.default, source, path_of=node)]
+        bad = not_finite(draft.module, source, draft.program.buffers)
+        if bad:
+            reason = f"softmax over one score, but {bad[0]} holds NaN or infinite numbers and reaches it"
+            yield Skipped(path, reason)
+            continue
+        yield Match(
+            path,
+            (node,),
+            (source,),
+            lambda new, n=node, s=source: [_ones(new, n, s)],  # type: ignore[misc]
+            "softmax of a single score is 1",
+        )
 
-        yield Match(path, (node,), (source,), build, "softmax of a single score is 1")
+
+def _ones(draft: Draft, node: fx.Node, source: fx.Node) -> fx.Node:
+    """Ones in the softmax's shape and dtype that keep nothing of the score alive where that is possible."""
+    value = node.meta["val"]
+    sizes = [draft.length(size, node) for size in shape(node) or ()]
+    kind = {"dtype": value.dtype, "device": value.device}
+    if None in sizes:
+        return draft.call(torch.ops.aten.ones_like.default, source, path_of=node, **kind)
+    return draft.call(torch.ops.aten.ones.default, sizes, path_of=node, **kind)
 
 
 REWRITE = Rewrite("singleton-softmax", find)
