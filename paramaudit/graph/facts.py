@@ -132,7 +132,8 @@ def memory(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
 
 def stale(graph: fx.Graph) -> set[fx.Node]:
     """Nodes whose value does not last: the memory that they may be in is written by some call."""
-    changed = [source for node in graph.nodes for source in written(node)]
+    suspects = (node for node in graph.nodes if _written_names(node.target) != ())
+    changed = [source for node in suspects for source in written(node)]
     if not changed:
         return set()
     places = memory(graph)
