@@ -30,9 +30,12 @@ def apply_rewrite(draft: Draft, rewrite: Rewrite, choice: Choice, book: Book) ->
     changed = False
     while True:
         match = None
+        changing = facts.stale(draft.graph)
         for found in list(rewrite.find(draft)):
             if isinstance(found, Skipped):
                 book.skip(found)
+            elif changing & {*found.tensors, *(i for old in found.olds for i in old.all_input_nodes)}:
+                book.skip(Skipped(found.path, f"{rewrite.name}, but the model itself changes these numbers"))
             elif _key(rewrite, found) not in book.refused and choice.wants(
                 _operator(rewrite, found), found.path
             ):
