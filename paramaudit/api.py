@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from paramaudit import audit as pipeline
 from paramaudit.errors import VerificationError
+from paramaudit.graph.conditions import Gate
 from paramaudit.records import Audit, Certificate, Comparison, Loaded
 
 Model = nn.Module | torch.export.ExportedProgram
@@ -60,7 +61,9 @@ def refactor(model: Model, inputs: Inputs = None, **options: Any) -> nn.Module:
         exported = torch.export.load(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own use of a renamed class
-        return torch.export.unflatten(exported)
+        module = torch.export.unflatten(exported)
+    module.register_forward_pre_hook(Gate(exported), with_kwargs=True)
+    return module
 
 
 def verify(original: Model, refactored: Model, inputs: Inputs = None, **options: Any) -> Certificate:

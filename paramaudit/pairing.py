@@ -93,10 +93,11 @@ class _Walker:
             mine, theirs = self.sides[0].sizes(a), self.sides[1].sizes(b)
             if mine != theirs or "?" in mine:
                 return f"input {a.target} may be {mine} in one and {theirs} in the other"
-        return ""
+        given, needed = (set(side.program.contract.conditions) for side in self.sides)
+        return f"one of the two is only for {min(needed - given)}" if needed - given else ""
 
     def effects(self) -> str:
-        """Why the two leave other tensors behind; empty when they do not."""
+        """Why the two leave other tensors behind, or stop on other inputs; empty when they do not."""
         mine, theirs = (side.writes for side in self.sides)
         if len(mine) != len(theirs):
             return f"one writes into {len(mine)} stored tensors or inputs, the other into {len(theirs)}"
@@ -106,6 +107,13 @@ class _Walker:
             reason = self.nodes(a, b)
             if reason:
                 return f"other numbers are written: {reason}"
+        held, checked = (side.checks for side in self.sides)
+        if checked and len(held) != len(checked):
+            return "the two stop on other inputs"
+        for a, b in zip(held, checked, strict=False):
+            reason = self.nodes(a, b)
+            if reason:
+                return f"the two stop on other inputs: {reason}"
         return ""
 
     def outputs(self, a: Any, b: Any) -> str:
@@ -222,6 +230,9 @@ class _Side:
         self.program = program
         self.constants = facts.constants(program.graph)
         self.writes = [node for node in program.graph.nodes if facts.writes(node)]
+        # What a traced dtype or device is said to be stops nothing.
+        names = {node: facts.name(node) for node in program.graph.nodes}
+        self.checks = [n for n, name in names.items() if "assert" in name and "metadata" not in name]
         self._memory = facts.memory(program.graph) if self.writes else {}
         self._stale = facts.stale(program.graph)
         self._symbols = symbols

@@ -93,12 +93,13 @@ class Specialised:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a swap holds under."""
+    """What a swap holds under; ``conditions`` are those on sizes, e.g. ``frame.size()[0] > 4``."""
 
     mode: str
     inputs: tuple[InputSpec, ...]
     outputs: tuple[str, ...]
     specialised: tuple[Specialised, ...] = ()
+    conditions: tuple[str, ...] = ()
 
 
 # --- what is loaded -----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from paramaudit.graph.conditions import met
 from paramaudit.graph.program import Program, aligned, placeholders
 from paramaudit.graph.run import run
 from paramaudit.graph.shapes import shape
@@ -48,7 +50,7 @@ def attack(original: Program, refactored: Program, seed: int = 0, steps: int = 2
     worst, ties, count = 0.0, 0, 0
     worst_inputs: list[Any] | None = None
     for restart, (length, scale) in enumerate(zip(_SIZES, _SCALES, strict=True)):
-        inputs = _draw(original, length, scale, generator)
+        inputs = _fitting(original, length, scale, generator)
         for step in range(1 + (steps if restart == 0 else 0)):
             if step and worst_inputs is not None:
                 inputs = [_nudged(v, generator) for v in worst_inputs]
@@ -79,13 +81,16 @@ class _Judged:
 def _compare(
     original: Program, refactored: Program, inputs: list[Any], seen: dict[str, list[float]]
 ) -> _Judged:
-    spec = pytree.tree_structure((tuple(original.args), dict(original.kwargs)))
-    args, kwargs = pytree.tree_unflatten(inputs, spec)
+    args, kwargs = _call(original, inputs)
     exact, mine = (_run(original, args, kwargs, dtype) for dtype in (torch.float64, None))
-    theirs, theirs_exact = (
-        aligned(original, refactored, list(_run(refactored, args, kwargs, dtype).values()))
-        for dtype in (None, torch.float64)
-    )
+    try:
+        theirs, theirs_exact = (
+            aligned(original, refactored, list(_run(refactored, args, kwargs, dtype).values()))
+            for dtype in (None, torch.float64)
+        )
+    except (RuntimeError, IndexError, ValueError) as error:
+        what = " ".join(str(error).split())[:200]
+        return _Judged(math.inf, 0, f"the refactored model does not run where the original does: {what}")
     worst, ties, reason = 0.0, 0, ""
     for (name, true), low, other, other_exact in zip(
         exact.items(), mine.values(), theirs, theirs_exact, strict=True
@@ -137,22 +142,67 @@ def _outputs(seen: dict[str, list[float]]) -> tuple[OutputError, ...]:
     return tuple(OutputError(name, *errors) for name, errors in seen.items())
 
 
-def _draw(program: Program, length: int, scale: float, generator: torch.Generator) -> list[Any]:
-    """Inputs like the example's, with symbolic dimensions of another size."""
+def _fitting(program: Program, length: int, scale: float, generator: torch.Generator) -> list[Any]:
+    """Inputs of other sizes than the example's, as far as the program takes them.
+
+    A convolution needs enough samples, a reshape a multiple of something: first every symbolic dimension
+    gets a size of its own, then only leading ones do, and at last all sizes are the example's.
+    """
+    example = _example_sizes(program)
+    leading = {s for node in placeholders(program.graph) for s in _free((shape(node) or ())[:1])}
+    other = {symbol: length + i for i, symbol in enumerate(example)}
+    for symbols in (other, {s: other[s] if s in leading else n for s, n in example.items()}):
+        inputs = _draw(program, symbols, scale, generator)
+        if _takes(program, inputs):
+            return inputs
+    return _draw(program, example, scale, generator)
+
+
+def _takes(program: Program, inputs: Sequence[Any]) -> bool:
+    """Whether the program was captured for inputs of these sizes, and runs on them."""
+    args, kwargs = _call(program, inputs)
+    if not met(program, args, kwargs):
+        return False
+    try:
+        _run(program, args, kwargs, None)
+    except (RuntimeError, IndexError, ValueError):
+        return False
+    return True
+
+
+def _call(program: Program, inputs: Sequence[Any]) -> Any:
+    """Flat inputs as positional and keyword arguments."""
+    spec = pytree.tree_structure((tuple(program.args), dict(program.kwargs)))
+    return pytree.tree_unflatten(list(inputs), spec)
+
+
+def _example_sizes(program: Program) -> dict[Any, int]:
+    """The example's size of every symbol, in order of appearance."""
     examples = pytree.tree_leaves((tuple(program.args), dict(program.kwargs)))
-    symbols: dict[Any, int] = {}
+    sizes: dict[Any, int] = {}
+    for node, example in zip(placeholders(program.graph), examples, strict=True):
+        for length, size in zip(shape(node) or (), getattr(example, "shape", ()), strict=True):
+            if not isinstance(length, int) and length.is_Symbol:
+                sizes.setdefault(length, int(size))
+    return sizes
+
+
+def _free(dims: Sequence[Any]) -> set[Any]:
+    """The symbols in some sizes."""
+    return {symbol for size in dims if not isinstance(size, int) for symbol in size.free_symbols}
+
+
+def _draw(
+    program: Program, symbols: Mapping[Any, int], scale: float, generator: torch.Generator
+) -> list[Any]:
+    """Inputs like the example's, of the given sizes."""
+    examples = pytree.tree_leaves((tuple(program.args), dict(program.kwargs)))
     drawn: list[Any] = []
     for node, example in zip(placeholders(program.graph), examples, strict=True):
         if not isinstance(example, Tensor):
             drawn.append(example)
             continue
-        sizes: list[int] = []
-        for size in shape(node) or ():
-            if not isinstance(size, int):
-                for symbol in sorted(size.free_symbols, key=str):
-                    symbols.setdefault(symbol, length + len(symbols))
-                size = int(size.subs(symbols))
-            sizes.append(size)
+        sizes = [s if isinstance(s, int) else int(s.subs(symbols)) for s in shape(node) or ()]
         drawn.append(_like(example, sizes, scale, generator))
     return drawn
 

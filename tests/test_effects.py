@@ -18,6 +18,7 @@ from pipeline import (
 from torch import Tensor, nn
 
 from paramaudit.audit import Options, scan_loaded
+from paramaudit.errors import CaptureError
 from paramaudit.records import Loaded
 
 WIDTH = 6
@@ -209,3 +210,33 @@ def test_numbers_that_an_exported_program_changes_are_no_copies_of_others():
     result = scan_loaded(loaded, Options(), lambda _stage: None)
     assert [f.tensors for f in found(result)] == [("b.bias",)]
     assert "the model itself changes these numbers" in skipped(result)
+
+
+def test_a_model_that_writes_its_own_parameters_is_refused_with_them_as_they_were():
+    class Learns(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.out = nn.Embedding(9, WIDTH, max_norm=0.5), nn.Linear(WIDTH, 3)
+
+        def forward(self, index: Tensor) -> Tensor:
+            self.out.weight.data.mul_(0.5)
+            return self.out(self.table(index))
+
+    class Replaces(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Linear(WIDTH, 3)
+
+        def forward(self, index: Tensor) -> Tensor:
+            kept = self.out.weight
+            self.out.weight = nn.Parameter(kept.detach() * 2)
+            return self.out(index[:, None].to(kept.dtype).expand(-1, WIDTH))
+
+    for kind in (Learns, Replaces):
+        model = seeded(kind)
+        before = {name: (value, value.detach().clone()) for name, value in model.named_parameters()}
+        with pytest.raises(CaptureError):
+            scan(model, torch.arange(5))
+        for name, value in model.named_parameters():
+            assert value is before[name][0]
+            assert torch.equal(value, before[name][1])

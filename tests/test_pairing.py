@@ -385,6 +385,34 @@ def test_the_refactored_takes_every_size_that_the_original_takes():
     assert not same(pair(one, other))
 
 
+def test_a_branch_on_a_size_is_only_the_branch():
+    def branch(m: Call, x: Tensor, y: Tensor) -> Tensor:
+        return x.relu() + y if x.shape[0] < 4 else x.relu() - y
+
+    def plain(m: Call, x: Tensor, y: Tensor) -> Tensor:
+        return x.relu() + y
+
+    assert same(paired(branch, branch))
+    assert same(pair(made(branch), made(plain)))
+    assert not same(pair(made(plain), made(branch)))
+
+
+def test_a_program_that_stops_on_some_inputs_is_another():
+    def function(limit: int | None) -> Function:
+        def run(m: Call, x: Tensor, y: Tensor) -> Tensor:
+            if limit is not None:
+                torch._assert_async((x.sum() > limit), "too small")
+            return x.relu() + y
+
+        return run
+
+    one, other, free = (made(function(limit)) for limit in (0, 1, None))
+    assert same(pair(one, one))
+    assert not same(pair(one, other))
+    assert not same(pair(free, one))
+    assert same(pair(one, free))
+
+
 def test_inputs_of_one_size_or_of_two():
     def sums(m: Call, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
         return x.relu() * x.shape[0], y.relu()

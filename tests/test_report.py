@@ -68,6 +68,7 @@ def test_an_audit_document_has_the_published_fields() -> None:
         "inputs": [{"name": "frame", "dtype": "float32", "shape": ["batch", 16]}],
         "outputs": ["spectrum", "score"],
         "specialised": [{"input": "frame", "dimension": 1, "why": "a size that a layer fixes"}],
+        "conditions": [],
     }
     assert found["modules"][1] == {
         "path": "front",

@@ -19,7 +19,8 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from paramaudit.errors import CaptureError, InputError, OptionError
-from paramaudit.graph.faithful import check, outputs
+from paramaudit.graph.conditions import conditions, guarded, guards, met
+from paramaudit.graph.faithful import check, outputs, untouched
 from paramaudit.graph.functional import unlifted, without_effects
 from paramaudit.graph.program import Program, output_leaves, output_node, placeholders
 from paramaudit.graph.shapes import size
@@ -72,7 +73,7 @@ def capture(
 
 
 def _from_module(module: nn.Module, loaded: Loaded, mode: str, static: dict[str, int]) -> Program:
-    with _in_mode(module, mode):
+    with _in_mode(module, mode), untouched(module):
         args, kwargs = _widened(module, loaded.args, dict(loaded.kwargs))
         exported = _export(module, args, kwargs, lambda _leaf, _dim: False)
         held: dict[tuple[int, int], str] = {}
@@ -104,7 +105,11 @@ def _narrow(program: Program, loaded: Loaded, static: Mapping[str, int]) -> Prog
     symbols = _symbol_names(loaded.exported, loaded)
     names = {at: n for at, n in _dimension_names(loaded.exported, symbols).items() if n in symbols.values()}
     args, kwargs, held = _held(names, program.args, dict(program.kwargs), static)
+    if not met(program, args, kwargs):
+        msg = f"{', '.join(dict.fromkeys(held.values()))}: the program was exported for other sizes"
+        raise OptionError(msg)
     exported = _export(program.module, args, kwargs, lambda leaf, dim: (leaf, dim) in held)
+    exported = guarded(exported, program.guards)
     return _program(exported, args, kwargs, loaded, "eval", held, dict(program.types))
 
 
@@ -115,13 +120,13 @@ def from_exported(exported: torch.export.ExportedProgram, like: Program) -> Prog
 
 
 def reexport(program: Program) -> torch.export.ExportedProgram:
-    """Export a program again, dynamic where its contract is symbolic."""
+    """Export a program again, dynamic where its contract is symbolic and guarded as it was."""
     specs = program.contract.inputs
 
     def fixed(leaf: int, dim: int) -> bool:
         return isinstance(specs[leaf].shape[dim], int)
 
-    return _export(program.module, program.args, dict(program.kwargs), fixed)
+    return guarded(_export(program.module, program.args, dict(program.kwargs), fixed), program.guards)
 
 
 # --- exporting ----------------------------------------------------------------------------------
@@ -336,13 +341,14 @@ def _program(
         fixed = [d for d, length in enumerate(shape) if isinstance(length, int)]
         specialised.extend(Specialised(name, d, held.get((i, d), _FIXED)) for d in fixed)
     outputs = _output_names(module)
-    contract = Contract(mode, tuple(inputs), outputs, tuple(specialised))
+    found = guards(exported)
+    contract = Contract(mode, tuple(inputs), outputs, tuple(specialised), conditions(found))
     state = dict(exported.state_dict)
     constants = {k: v for k, v in exported.constants.items() if isinstance(v, Tensor)}
     parameters = {k: v for k, v in state.items() if k in set(exported.graph_signature.parameters)}
     buffers = {k: v for k, v in {**state, **constants}.items() if k not in parameters}
     types = types or _types_from_graph(module.graph)
-    return Program(module, contract, tuple(args), kwargs, parameters, buffers, types)
+    return Program(module, contract, tuple(args), kwargs, parameters, buffers, types, found)
 
 
 def _types(module: nn.Module) -> dict[str, str]:
@@ -386,9 +392,7 @@ def _restrict(program: Program, read: Sequence[str]) -> Program:
     codegen: Any = graph._codegen
     codegen.pytree_info = codegen.pytree_info._replace(out_spec=spec)
     program.module.recompile()
-    contract = Contract(
-        program.contract.mode, program.contract.inputs, tuple(kept), program.contract.specialised
-    )
+    contract = dataclasses.replace(program.contract, outputs=tuple(kept))
     return dataclasses.replace(program, contract=contract)
 
 

@@ -7,7 +7,8 @@ view that an operator does not declare is lost.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,6 +36,24 @@ def outputs(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             for name, buffer in module.named_buffers():
                 if name in kept and buffer.shape == kept[name].shape:
                     buffer.copy_(kept[name])
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Around runs of a model that may write into its own parameters: afterwards they are as before."""
+    own = [(part, dict(part._parameters), dict(part._buffers)) for part in module.modules()]
+    kept = [(parameter, parameter.detach().clone()) for parameter in module.parameters()]
+    try:
+        yield
+    finally:
+        for part, parameters, buffers in own:
+            part._parameters.update(parameters)
+            part._buffers.update(buffers)
+        for parameter, value in kept:
+            if parameter.shape != value.shape or parameter.dtype != value.dtype:
+                parameter.data = value
+            elif not torch.equal(parameter.detach(), value):
+                parameter.detach().copy_(value)
 
 
 def check(module: nn.Module, program: Program) -> None:

@@ -21,7 +21,8 @@ class Program:
 
     ``module`` is a GraphModule of aten calls. ``parameters`` and ``buffers`` are all stored tensors of
     the original by state-dict key, those that the graph never reads included. ``types`` maps every
-    module path to its class name. ``args`` and ``kwargs`` are the example inputs.
+    module path to its class name. ``args`` and ``kwargs`` are the example inputs. ``guards`` are the
+    conditions on sizes under which it was captured, as torch writes them.
     """
 
     module: fx.GraphModule
@@ -31,6 +32,7 @@ class Program:
     parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     types: Mapping[str, str] = field(default_factory=dict)
+    guards: tuple[str, ...] = ()
 
     @property
     def graph(self) -> fx.Graph:

@@ -42,12 +42,14 @@ def same(a: Size, b: Size) -> bool:
 def sizes_for(dims: Sequence[Size]) -> dict[Any, int]:
     """One small number for every symbol in ``dims``, such that no dimension is empty.
 
+    It is not 1, which export takes for another program: ``squeeze`` drops such a dimension.
+
     Raises:
         ValueError: there is none below 100.
     """
     open_dims = [length for length in dims if not isinstance(length, int)]
     symbols = sorted({s for length in open_dims for s in length.free_symbols}, key=str)
-    for number in range(1, 100):
+    for number in range(2, 100):
         sizes = dict.fromkeys(symbols, number)
         if all(int(length.subs(sizes)) > 0 for length in open_dims):
             return sizes

@@ -179,6 +179,8 @@ def _contract(contract: Contract) -> list[str]:
     ]
     for fixed in contract.specialised:
         lines.append(f"static: {fixed.input}, dimension {fixed.dimension}: {fixed.why}")
+    if contract.conditions:
+        lines.append(f"only where {listed(contract.conditions)}")
     return lines
 
 
