@@ -153,22 +153,23 @@ class Example:
     """One example of an operator file: a name and a function that builds the view."""
 
     name: str
-    build: Callable[[], Matrix]
+    build: Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Operator:
     """One entry of the atlas.
 
-    ``propose`` may guess; it must not mutate the view and returns an ``nn.Module`` that maps
-    ``(..., in)`` to ``(..., out)`` in float64, or None. ``finds`` are proposed, proven and cheaper;
-    ``ignores`` are near misses that are never proven.
+    ``propose`` may guess; it must not mutate the view and returns an ``nn.Module`` in float64 that maps
+    as the view does, or None. ``finds`` are proposed, proven and cheaper; ``ignores`` are near misses
+    that are never proven. ``view`` is the type of view that it looks at.
     """
 
     name: str
-    propose: Callable[[Matrix], nn.Module | None]
+    propose: Callable[[Any], nn.Module | None]
     finds: tuple[Example, ...]
     ignores: tuple[Example, ...]
+    view: type = Matrix
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import paramaudit as pa
 from paramaudit.audit import Options, scan_loaded
 from paramaudit.graph.conditions import conditions, met
 from paramaudit.graph.program import Program
-from paramaudit.records import Loaded
+from paramaudit.records import InputSpec, Loaded
 from paramaudit.trials import attack
 
 BRANCHES = """
@@ -155,6 +155,9 @@ def test_conditions_are_what_the_shapes_do_not_say() -> None:
     static = ("L['x'].size()[1] == 6", "(8 + L['x'].size()[1]) == 14")
     shared = "L['x'].size()[0] == L['y'].size()[0]"
     assert conditions((*static, shared, "L['x'].size()[0] <= 499")) == ("x.size()[0] <= 499",)
+    fixed = InputSpec("x", "float32", ("batch", 6))
+    assert conditions((static[1],), [fixed]) == ()
+    assert conditions((static[1],)) == ("(8 + x.size()[1]) == 14",)
 
 
 def test_nested_inputs_meet_their_conditions() -> None:

@@ -342,7 +342,7 @@ def _program(
         specialised.extend(Specialised(name, d, held.get((i, d), _FIXED)) for d in fixed)
     outputs = _output_names(module)
     found = guards(exported)
-    contract = Contract(mode, tuple(inputs), outputs, tuple(specialised), conditions(found))
+    contract = Contract(mode, tuple(inputs), outputs, tuple(specialised), conditions(found, inputs))
     state = dict(exported.state_dict)
     constants = {k: v for k, v in exported.constants.items() if isinstance(v, Tensor)}
     parameters = {k: v for k, v in state.items() if k in set(exported.graph_signature.parameters)}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from paramaudit.graph.program import Program
+from paramaudit.records import InputSpec
 
 _SIZE = r"[\w.\[\]']+\.size\(\)\[\d+\]"
 _STATIC = re.compile(rf"{_SIZE} == \d+")
@@ -51,9 +52,12 @@ def guarded(exported: torch.export.ExportedProgram, by: Sequence[str]) -> torch.
     return exported
 
 
-def conditions(by: Sequence[str]) -> tuple[str, ...]:
-    """The guards that say more than a shape does, for people: ``x.size()[0] > 4``."""
+def conditions(by: Sequence[str], inputs: Sequence[InputSpec] = ()) -> tuple[str, ...]:
+    """The guards that say more than the shapes of ``inputs`` do, for people: ``x.size()[0] > 4``."""
     static = {guard.partition(" ")[0] for guard in by if _STATIC.fullmatch(guard)}
+    for spec in inputs:
+        fixed = (d for d, length in enumerate(spec.shape) if isinstance(length, int))
+        static.update(f"L['{spec.name}'].size()[{d}]" for d in fixed)
     return tuple(
         _spelled(guard)
         for guard in by

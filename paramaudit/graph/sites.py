@@ -48,7 +48,8 @@ def chains(draft: Draft) -> Iterator[Chain]:
         found = region(node, constant)
         if found is None or len(found.layouts) < 2:
             continue
-        inner.update(n for n in found.layouts if n is not node)
+        # an unclean node may be the better anchor of what comes after it
+        inner.update(n for n in found.layouts if n is not node and found.clean(n))
         dominators = _dominators(found)
         for end in _ends(found, dominators):
             cuts = _cuts(found, dominators, end, constant)

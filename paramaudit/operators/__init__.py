@@ -44,6 +44,11 @@ OPERATORS: tuple[Operator, ...] = tuple(module.OPERATOR for module in _MODULES.v
 """All operators, sorted by name."""
 
 
+def looking_at(view: type) -> tuple[Operator, ...]:
+    """The operators that are recognised in views of a type."""
+    return tuple(operator for operator in OPERATORS if operator.view is view)
+
+
 def explain(name: str) -> str:
     """What an operator is, how it is proven and what to mind: the documentation of its file.
 

@@ -14,7 +14,7 @@ from paramaudit.graph.facts import constants
 from paramaudit.graph.program import output_leaves, placeholders
 from paramaudit.graph.sites import Chain
 from paramaudit.graph.surgery import Draft
-from paramaudit.operators import OPERATORS
+from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Evidence, Json, Matrix, Operator, Tier
@@ -80,7 +80,7 @@ def _options(draft: Draft, group: Sequence[Chain], choice: Choice, book: Book) -
         merged = _merged(draft, chain, (start, stop), view, freed)
         if merged is not None and choice.wants(MERGE, path):
             found.append(merged)
-        for operator in OPERATORS:
+        for operator in looking_at(Matrix):
             if choice.wants(operator.name, path):
                 option = _named(draft, chain, (start, stop), view, freed, operator, choice)
                 if option is None:
