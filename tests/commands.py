@@ -98,3 +98,13 @@ def _child(args: Sequence[str], folder: Path, streams: Sequence[Path]) -> None:
     from paramaudit.cli import main
 
     main()
+
+
+def one_line(done: Done, code: int, *says: str) -> None:
+    """An error: its exit code, one line on stderr, nothing on stdout."""
+    assert (done.code, done.stdout) == (code, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "Traceback" not in line
+    for part in says:
+        assert part in line
