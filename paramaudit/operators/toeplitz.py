@@ -19,17 +19,13 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paramaudit.numerics.diagonals import alike, diagonal_counts, toeplitz_fit
-from paramaudit.numerics.layers import fast_length, owned, parameter, plus, widened
-from paramaudit.numerics.noise import NOISY, kept_bias, left_over, spread, stored, usable
+from paramaudit.numerics.blocks import stacked
+from paramaudit.numerics.convolution import convolved
+from paramaudit.numerics.layers import owned, parameter, plus
+from paramaudit.numerics.noise import kept_bias, stored
 from paramaudit.records import Example, Json, Matrix, Operator
-
-SHORT = 64
-"""Bands of up to this many diagonals are convolved directly."""
 
 
 class Toeplitz(nn.Module):
@@ -72,96 +68,17 @@ class Toeplitz(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Convolve, directly or by FFT, and put the blocks in order."""
-        short = self.values.shape[1] <= SHORT
-        outputs = self._direct(inputs) if short else self._by_fft(inputs)
-        if self.interleaved:
-            outputs = outputs.transpose(-1, -2)
-        return plus(outputs.flatten(-2), self.bias, inputs.dtype)
-
-    def _direct(self, inputs: Tensor) -> Tensor:
-        """``(..., n)`` to ``(..., k, m)``."""
-        last = self.first + self.values.shape[1] - 1
-        padded = F.pad(inputs, (last, self.rows - self.columns - self.first))
-        flat = padded.reshape(-1, 1, padded.shape[-1])
-        outputs = F.conv1d(flat, self.values.flip(1).unsqueeze(1))
-        return outputs.reshape(*inputs.shape[:-1], *outputs.shape[1:])
-
-    def _by_fft(self, inputs: Tensor) -> Tensor:
-        """``(..., n)`` to ``(..., k, m)``."""
-        wide = widened(inputs)
-        whole = self.columns + self.values.shape[1] - 1
-        length = fast_length(whole)
-        response = torch.fft.rfft(self.values.to(wide.dtype), n=length)
-        full = torch.fft.irfft(torch.fft.rfft(wide, n=length).unsqueeze(-2) * response, n=length)
-        return F.pad(full[..., :whole], (self.first, self.rows - self.first - whole))
+        outputs = convolved(inputs, self.values, self.rows, self.first, self.interleaved)
+        return plus(outputs, self.bias, inputs.dtype)
 
 
 def propose(view: Matrix) -> Toeplitz | None:
     """The smallest of the near stacks of Toeplitz blocks."""
-    weight = view.weight
-    total, columns = weight.shape
-    if total < 2 or columns < 2 or not usable(view):
+    stack = stacked(view)
+    if stack is None:
         return None
-    fits: list[tuple[float, Toeplitz]] = []
-    for blocks, interleaved in _layouts(weight):
-        rows = total // blocks
-        shape = (rows, blocks, columns) if interleaved else (blocks, rows, columns)
-        parts = weight.reshape(shape)
-        if interleaved:
-            parts = parts.transpose(0, 1)
-        means, residuals = zip(*(toeplitz_fit(part) for part in parts), strict=True)
-        residual = torch.stack(residuals)
-        left = left_over(residual, weight)
-        if left > NOISY:
-            continue
-        banded = _band(torch.stack(means), residual, rows, columns)
-        if banded is not None and banded[0].numel() < weight.numel():
-            fits.append((left, Toeplitz(rows, columns, *banded, interleaved, kept_bias(view))))
-        if left <= 16 * view.noise:
-            break
-    if not fits:
-        return None
-    best = min(left for left, _ in fits)
-    near = [layer for left, layer in fits if left <= 1.5 * best + 16 * view.noise]
-    return min(near, key=lambda layer: layer.values.numel())
-
-
-def _layouts(weight: Tensor) -> list[tuple[int, bool]]:
-    """Numbers of blocks worth fitting, one after another (False) or in turns (True)."""
-    total = weight.shape[0]
-    found: list[tuple[int, bool]] = []
-    divisors = [k for k in range(1, total // 2 + 1) if total % k == 0]
-    if _moves_on(weight, 1) >= 0.5:
-        moved = weight[1:, 1:] - weight[:-1, :-1]
-        energy = weight.square().sum(1)
-        off = moved.square().sum(1)
-        breaks = (off > 0.3 * (energy[1:] + energy[:-1])) & (off > 0.05 * float(energy.mean()))
-        where = breaks.nonzero()[:, 0] + 1
-        found += [
-            (k, False)
-            for k in divisors
-            if total // k >= 4 or k == 1
-            if bool((where % (total // k) == 0).all())
-        ]
-    found += [(k, True) for k in divisors if k > 1 and total // k >= 4 and _moves_on(weight, k) >= 0.6]
-    return found[:12]
-
-
-def _moves_on(weight: Tensor, step: int) -> float:
-    """How much a row is the row ``step`` above, moved one place to the right; on 16 rows."""
-    last = weight.shape[0] - step - 1
-    some = torch.linspace(0, last, min(16, last + 1)).long()
-    return alike(weight[some, :-1], weight[some + step, 1:])
-
-
-def _band(means: Tensor, residual: Tensor, rows: int, columns: int) -> tuple[Tensor, int] | None:
-    """The diagonals ``(k, band)`` from the first to the last that is not zero, and the first's offset."""
-    noise = spread(residual, means.numel()) / diagonal_counts(rows, columns).sqrt()
-    alive = (means.abs() > 5 * noise + 1e-12 * float(means.abs().max())).any(0).nonzero()[:, 0]
-    if not len(alive):
-        return None
-    low, high = int(alive[0]), int(alive[-1])
-    return means[:, low : high + 1], low - (columns - 1)
+    shape = stack.rows, stack.columns
+    return Toeplitz(*shape, stack.values, stack.first, stack.interleaved, kept_bias(view))
 
 
 def _causal(size: int) -> Matrix:

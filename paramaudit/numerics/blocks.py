@@ -1,0 +1,115 @@
+"""A matrix as a stack of Toeplitz blocks over the same input: the impulse responses of a bank of filters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from paramaudit.numerics.diagonals import alike, diagonal_counts, toeplitz_fit
+from paramaudit.numerics.noise import NOISY, left_over, spread, usable
+from paramaudit.records import Matrix
+
+
+@dataclass(frozen=True)
+class Stack:
+    """k filters over the same n inputs, each with m outputs.
+
+    ``values`` ``(k, band)`` are their diagonals from the offset ``first`` (``row - column``) on, ``noise``
+    ``(band,)`` is the standard deviation of each by how much its entries differ. ``left`` is what the stack
+    leaves of the matrix.
+    """
+
+    rows: int
+    columns: int
+    interleaved: bool
+    values: Tensor
+    first: int
+    noise: Tensor
+    left: float
+
+    @property
+    def lags(self) -> int:
+        """How many lags a response has from ``first`` to the last row."""
+        return self.rows - self.first
+
+
+def stacked(view: Matrix) -> Stack | None:
+    """The smallest of the near stacks of Toeplitz blocks; None when no stack is near."""
+    weight = view.weight
+    total, columns = weight.shape
+    if total < 2 or columns < 2 or not usable(view):
+        return None
+    found: list[Stack] = []
+    for blocks, interleaved in _layouts(weight):
+        stack = _fit(weight, blocks, interleaved)
+        if stack is None:
+            continue
+        if stack.values.numel() < weight.numel():
+            found.append(stack)
+        if stack.left <= 16 * view.noise:
+            break
+    if not found:
+        return None
+    best = min(stack.left for stack in found)
+    near = [stack for stack in found if stack.left <= 1.5 * best + 16 * view.noise]
+    return min(near, key=lambda stack: stack.values.numel())
+
+
+def certain(stack: Stack, view: Matrix) -> Tensor:
+    """How far each value ``(k, band)`` may be from a clean one, as one standard deviation.
+
+    Entries that are alike to the last bit still carry the rounding of their dtype, and formulas that
+    of float64.
+    """
+    sizes = stack.values.abs()
+    return stack.noise + view.noise * sizes + 2.0**-46 * sizes.max()
+
+
+def _fit(weight: Tensor, blocks: int, interleaved: bool) -> Stack | None:
+    total, columns = weight.shape
+    rows = total // blocks
+    parts = weight.reshape((rows, blocks, columns) if interleaved else (blocks, rows, columns))
+    if interleaved:
+        parts = parts.transpose(0, 1)
+    fitted, residuals = zip(*(toeplitz_fit(part) for part in parts), strict=True)
+    means, residual = torch.stack(fitted), torch.stack(residuals)
+    left = left_over(residual, weight)
+    if left > NOISY:
+        return None
+    noise = spread(residual, means.numel()) / diagonal_counts(rows, columns).sqrt()
+    # the band ends where a diagonal is within 5 standard deviations of zero
+    alive = (means.abs() > 5 * noise + 1e-12 * float(means.abs().max())).any(0).nonzero()[:, 0]
+    if not len(alive):
+        return None
+    low, high = int(alive[0]), int(alive[-1]) + 1
+    return Stack(rows, columns, interleaved, means[:, low:high], low - (columns - 1), noise[low:high], left)
+
+
+def _layouts(weight: Tensor) -> list[tuple[int, bool]]:
+    """Numbers of blocks worth fitting, one after another (False) or in turns (True)."""
+    total = weight.shape[0]
+    found: list[tuple[int, bool]] = []
+    divisors = [k for k in range(1, total // 2 + 1) if total % k == 0]
+    if _moves_on(weight, 1) >= 0.5:
+        moved = weight[1:, 1:] - weight[:-1, :-1]
+        energy = weight.square().sum(1)
+        off = moved.square().sum(1)
+        breaks = (off > 0.3 * (energy[1:] + energy[:-1])) & (off > 0.05 * float(energy.mean()))
+        where = breaks.nonzero()[:, 0] + 1
+        found += [
+            (k, False)
+            for k in divisors
+            if total // k >= 4 or k == 1
+            if bool((where % (total // k) == 0).all())
+        ]
+    found += [(k, True) for k in divisors if k > 1 and total // k >= 4 and _moves_on(weight, k) >= 0.6]
+    return found[:12]
+
+
+def _moves_on(weight: Tensor, step: int) -> float:
+    """How much a row is the row ``step`` above, moved one place to the right; on 16 rows."""
+    last = weight.shape[0] - step - 1
+    some = torch.linspace(0, last, min(16, last + 1)).long()
+    return alike(weight[some, :-1], weight[some + step, 1:])
