@@ -48,7 +48,7 @@ def expectations(program: Program, refactored: Program, book: Book, rules: Seque
             continue
         proven = [f for f in book.findings if _speaks_of(f, path, names) and _satisfies(rule, f.operator)]
         if proven:
-            evidence = _numbers_evidence(rule, refactored, path)
+            evidence = _numbers_evidence(rule, refactored, path, proven)
         else:
             evidence = _denied(program, book, rule, path, names)
         if evidence is not None:
@@ -71,24 +71,39 @@ def _satisfies(rule: Rule, operator: str) -> bool:
     return operator == rule.operator or operator in rule.accepts
 
 
-def _numbers_evidence(rule: Rule, refactored: Program, path: str) -> Evidence | None:
+def _numbers_evidence(
+    rule: Rule, refactored: Program, path: str, proven: Sequence[Finding]
+) -> Evidence | None:
     """The rule's own count, when the proven equivalent needs more numbers than it says."""
     if rule.numbers is None:
         return None
     left = {n: t.detach() for n, t in refactored.parameters.items() if n.startswith(f"{path}.")}
     after = sum(t.numel() for t in left.values())
     matrices = [t.to(torch.float64) for t in left.values() if t.dim() == 2]
-    if after <= rule.numbers or len(matrices) != 1 or matrices[0].numel() <= rule.numbers:
+    held = sum(t.numel() for t in matrices)
+    if after <= rule.numbers or not matrices or held <= rule.numbers:
         return None
-    weight = matrices[0]
-    magnitudes = weight.abs().flatten().sort(descending=True).values
+    magnitudes = torch.cat([t.abs().flatten() for t in matrices]).sort(descending=True).values
     lost = float(magnitudes[rule.numbers :].norm() / magnitudes.norm())
-    rows, columns = weight.shape
+    shapes = " and ".join(f"{rows} x {columns}" for rows, columns in (t.shape for t in matrices))
     reason = (
-        f"{rule.numbers} numbers do not hold it: the proven equivalent is a {rows} x {columns} map of "
-        f"{weight.numel()} numbers, and its {rule.numbers} largest alone miss {lost:.0%} of it"
+        f"{rule.numbers} numbers do not hold it: the proven equivalent is a {shapes} map of "
+        f"{held} numbers, and its {rule.numbers} largest alone miss {lost:.0%} of it"
     )
-    return Evidence(Tier.REFUTED, reason)
+    return Evidence(Tier.REFUTED, reason + _consistent(rule, proven))
+
+
+def _consistent(rule: Rule, proven: Sequence[Finding]) -> str:
+    """Whether a state space could be the filter that a rule expects, in words."""
+    step = next((f for f in proven if f.operator == "state-space"), None)
+    if rule.operator != "kalman" or step is None or "stable" not in step.arguments:
+        return ""
+    if not step.arguments["stable"]:
+        return "; it is a state space, but not a stable one, so no Kalman filter at rest"
+    return (
+        "; it is a stable state space, consistent with a Kalman filter, but from A and B alone it cannot be "
+        "told from any other"
+    )
 
 
 def _denied(program: Program, book: Book, rule: Rule, path: str, names: Sequence[str]) -> Evidence | None:

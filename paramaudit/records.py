@@ -131,16 +131,26 @@ class Loaded:
 
 
 @dataclass(frozen=True)
+class State:
+    """Which of a map's inputs are a state that its outputs replace: ``size`` numbers from ``first`` on."""
+
+    first: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Matrix:
     """An affine map ``y = W x + b`` on the last dimension.
 
     ``weight`` is ``(out, in)`` and ``bias`` ``(out,)``, both float64 on the CPU. ``dtype`` is the
     dtype in which the original stores and computes it; noise below its resolution is expected.
+    ``state`` is set where the graph says that the map updates one.
     """
 
     weight: Tensor
     bias: Tensor | None
     dtype: torch.dtype = torch.float32
+    state: State | None = None
 
     @property
     def noise(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import importlib
 import io
@@ -64,6 +65,11 @@ def layers_of(example: Example, hidden: bool) -> Layers:
     return chain(view, (2 * columns + 17, 2 * columns)) if hidden else single(view)
 
 
+def seen(layers: Layers, example: Example) -> Matrix:
+    """The map of these layers, with what the graph says about the example."""
+    return dataclasses.replace(product(layers), state=example.build().state)
+
+
 @functools.cache
 def layer_of(operator: Operator, example: Example) -> nn.Module:
     layer = operator.propose(example.build())
@@ -75,7 +81,7 @@ def layer_of(operator: Operator, example: Example) -> nn.Module:
 @FINDS
 def test_a_find_is_proposed_proven_and_cheaper(operator: Operator, example: Example, hidden: bool) -> None:
     layers = layers_of(example, hidden)
-    view = product(layers)
+    view = seen(layers, example)
     layer = operator.propose(view)
     assert layer is not None
     evidence = judge(view, dense(layer, view.weight.shape[1], view.dtype), runner(layers), seeded())
@@ -108,7 +114,7 @@ def test_one_number_changed_by_one_per_cent_is_seen(operator: Operator, example:
 @IGNORES
 def test_a_near_miss_is_never_proven(operator: Operator, example: Example, hidden: bool) -> None:
     layers = layers_of(example, hidden)
-    view = product(layers)
+    view = seen(layers, example)
     layer = operator.propose(view)
     if layer is not None:
         evidence = judge(view, dense(layer, view.weight.shape[1], view.dtype), runner(layers), seeded())
@@ -251,7 +257,7 @@ def test_odd_numbers_are_no_accident(operator: Operator, number: float) -> None:
 def test_the_first_find_is_found_in_other_dtypes(operator: Operator, dtype: torch.dtype) -> None:
     view = operator.finds[0].build()
     layers = single(Matrix(view.weight, view.bias, dtype))
-    view = product(layers)
+    view = seen(layers, operator.finds[0])
     layer = operator.propose(view)
     assert layer is not None
     evidence = judge(view, dense(layer, view.weight.shape[1], dtype), runner(layers), seeded())

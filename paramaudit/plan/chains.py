@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
 
-from paramaudit.graph import probe, sites
+from paramaudit.graph import probe, sites, steps
 from paramaudit.graph.affine import region
 from paramaudit.graph.facts import constants
 from paramaudit.graph.program import output_leaves, placeholders
@@ -75,11 +76,10 @@ def _options(draft: Draft, group: Sequence[Chain], choice: Choice, book: Book) -
         freed = sites.numbers(draft, names)
         if not freed:
             continue
-        view = probe.matrix(draft.module, chain.region, chain.cuts[start], chain.cuts[stop])
+        source, target = chain.cuts[start], chain.cuts[stop]
+        view = probe.matrix(draft.module, chain.region, source, target)
+        view = dataclasses.replace(view, state=steps.state(source, target))
         path = sites.path_of(chain, start, stop)
-        merged = _merged(draft, chain, (start, stop), view, freed)
-        if merged is not None and choice.wants(MERGE, path):
-            found.append(merged)
         for operator in looking_at(Matrix):
             if choice.wants(operator.name, path):
                 option = _named(draft, chain, (start, stop), view, freed, operator, choice)
@@ -89,6 +89,9 @@ def _options(draft: Draft, group: Sequence[Chain], choice: Choice, book: Book) -
                     found.append(option)
                 else:
                     _note_refused(draft, chain, option, path, book)
+        merged = _merged(draft, chain, (start, stop), view, freed)
+        if merged is not None and choice.wants(MERGE, path):
+            found.append(merged)  # last, so that a name of the same size is preferred
     return found
 
 
