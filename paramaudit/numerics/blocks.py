@@ -57,14 +57,16 @@ def stacked(view: Matrix) -> Stack | None:
     return min(near, key=lambda stack: stack.values.numel())
 
 
-def certain(stack: Stack, view: Matrix) -> Tensor:
-    """How far each value ``(k, band)`` may be from a clean one, as one standard deviation.
+def deviations(stack: Stack, view: Matrix) -> list[Tensor]:
+    """How far each value ``(k, band)`` may be from a clean one, as one standard deviation; guesses.
 
-    Entries that are alike to the last bit still carry the rounding of their dtype, and formulas that
-    of float64.
+    Entries that are alike to the last bit still carry the rounding of their dtype, and formulas that of
+    float64. Numbers may have been rounded to a shorter dtype before, which only a fit can tell.
     """
     sizes = stack.values.abs()
-    return stack.noise + view.noise * sizes + 2.0**-46 * sizes.max()
+    shorter = (2.0**-24, 2.0**-11, 2.0**-8)
+    noises = [view.noise, *(noise for noise in shorter if noise > 2 * view.noise)]
+    return [stack.noise + noise * sizes + 2.0**-46 * sizes.max() for noise in noises]
 
 
 def _fit(weight: Tensor, blocks: int, interleaved: bool) -> Stack | None:
