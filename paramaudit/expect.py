@@ -10,18 +10,21 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from paramaudit.graph import facts
-from paramaudit.graph.program import Program, module_path, output_leaves
+from paramaudit.graph.parts import Part, drawn, part, result, rows_symbol, symbols
+from paramaudit.graph.program import Program, output_leaves
 from paramaudit.graph.run import evaluate, run
-from paramaudit.graph.shapes import shape
+from paramaudit.numerics.exact import affine
+from paramaudit.numerics.least_squares import best_affine, unexplained
 from paramaudit.numerics.wavelets import filter_length
 from paramaudit.plan import Book
 from paramaudit.records import Evidence, Finding, Json, Tier
 from paramaudit.rules import Rule, match
 
-_NOT_A_MAP = frozenset(
-    {"unused", "single-key-attention", "single-step-recurrence", "constant", "envelope", "knee"}
-)
+_NOT_A_MAP = frozenset({"unused", "single-key-attention", "single-step-recurrence", "constant"})
+_CURVES = frozenset({"envelope", "knee", "piecewise"})
+_PIECEWISE = frozenset({"relu", "leaky_relu", "abs"})
 _LINEAR_ENOUGH = 1e-3
+_MOST_WORK = 2e10  # multiplications
 _BENDS = frozenset(
     {"gelu", "relu", "leaky_relu", "silu", "tanh", "sigmoid", "softmax", "layer_norm", "abs", "argmax"}
 )
@@ -113,17 +116,12 @@ def _denied(program: Program, book: Book, rule: Rule, path: str, names: Sequence
     if rule.operator in ("single-key-attention", "single-step-recurrence"):
         reasons = [s.reason for s in book.skipped.values() if s.path == path or s.path.startswith(f"{path}.")]
         return Evidence(Tier.REFUTED, reasons[0]) if reasons else None
-    inside = [n for n in program.graph.nodes if _within(n, path)]
+    inside = part(program, path)
     if rule.operator == "wavelet":
-        short = _too_short(rule, program, inside)
+        short = _too_short(rule, program, inside.nodes)
         if short is not None:
             return short
     return None if rule.operator in _NOT_A_MAP else _not_affine(program, inside, rule.operator or "")
-
-
-def _within(node: fx.Node, path: str) -> bool:
-    mine = module_path(node)
-    return node.op == "call_function" and (mine == path or mine.startswith(f"{path}."))
 
 
 def _alive(program: Program, names: Sequence[str]) -> Evidence | None:
@@ -182,72 +180,67 @@ def _too_short(rule: Rule, program: Program, inside: Sequence[fx.Node]) -> Evide
     return Evidence(Tier.REFUTED, reason)
 
 
-def _not_affine(program: Program, inside: Sequence[fx.Node], operator: str) -> Evidence | None:
+def _not_affine(program: Program, inside: Part, operator: str) -> Evidence | None:
     """Superposition fails: f(x + y) - f(x) - f(y) + f(0) is not zero, so no linear formula is it."""
-    nodes = set(inside)
-    constant = facts.constants(program.graph)
-    sources = {i for n in inside for i in n.all_input_nodes if i not in nodes and i not in constant}
-    sources = {i for i in sources if isinstance(i.meta.get("val"), Tensor)}
-    tensors = [n for n in inside if isinstance(n.meta.get("val"), Tensor)]
-    ends = [n for n in tensors if any(u not in nodes for u in n.users)]
-    if not ends or not sources or not all(s.meta["val"].is_floating_point() for s in sources):
+    if not inside.ends or not inside.sources:
         return None
-    ordered = sorted(sources)
-    symbols = {
-        s: 2
-        for n in ordered
-        for length in shape(n) or ()
-        if not isinstance(length, int)
-        for s in length.free_symbols
-    }
+    if not all(s.meta["val"].is_floating_point() for s in inside.sources):
+        return None
+    sizes, end = symbols(inside.sources), inside.ends[-1]
     generator = torch.Generator().manual_seed(0)
-
-    def draw(scale: float) -> dict[fx.Node, Tensor]:
-        return {
-            n: scale
-            * torch.randn(
-                [s if isinstance(s, int) else int(s.subs(symbols)) for s in shape(n) or ()],
-                dtype=torch.float64,
-                generator=generator,
-            )
-            for n in ordered
-        }
-
-    def value(point: dict[fx.Node, Tensor]) -> Tensor:
-        (result,) = evaluate(program.module, [ends[-1]], point, dtype=torch.float64, sizes=symbols)
-        return result if isinstance(result, Tensor) else torch.zeros(0)
-
-    x, y = draw(1.0), draw(1.0)
+    x, y = (drawn(inside.sources, sizes, generator) for _ in range(2))
     try:
-        both = value({n: x[n] + y[n] for n in ordered})
-        parts = value(x) + value(y) - value({n: torch.zeros_like(x[n]) for n in ordered})
+        both = result(program, end, {n: x[n] + y[n] for n in x}, sizes)
+        still = result(program, end, {n: torch.zeros_like(x[n]) for n in x}, sizes)
+        parts = result(program, end, x, sizes) + result(program, end, y, sizes) - still
+        if not both.numel():
+            return None
+        off = float((both - parts).norm() / both.norm().clamp_min(1e-300))
+        left = _left_by_best_affine(program, inside, generator) if off > _LINEAR_ENOUGH else None
     except (RuntimeError, ValueError, KeyError):
         return None  # the module cannot be run on its own, so nothing is shown either way
-    if not both.numel():
-        return None
-    off = float((both - parts).norm() / both.norm().clamp_min(1e-300))
     if not off > _LINEAR_ENOUGH:
         return None
-    where = next((facts.name(n).removeprefix("aten::") for n in inside if _bends(n)), "a non-linear call")
-    reason = (
-        f"it is not {operator}, nor any linear formula: f(x + y) differs from f(x) + f(y) - f(0) by "
-        f"{off:.0%} on the kept inputs ({where} stands in between)"
-    )
+    bent = [call for n in inside.nodes if (call := facts.name(n).removeprefix("aten::")) in _BENDS]
+    if operator in _CURVES:
+        smooth = next((call for call in bent if call not in _PIECEWISE), None)
+        if smooth is None:
+            return None
+        reason = f"cannot be shown to be {operator}, which is piecewise linear: {smooth} stands in between"
+    else:
+        reason = (
+            f"it is not {operator}, nor any linear formula: f(x + y) differs from f(x) + f(y) - f(0) by "
+            f"{off:.0%} on the kept inputs ({bent[0] if bent else 'a bent call'} stands in between)"
+        )
+    if left is not None:
+        reason += f"; the best affine map leaves {left:.1%} of its spread on normal inputs"
     point = torch.cat([t.flatten() for t in (*x.values(), *y.values())])
     return Evidence(Tier.REFUTED, reason, counterexample=point)
 
 
-def _bends(node: fx.Node) -> bool:
-    call = facts.name(node).removeprefix("aten::")
-    return call in (
-        "gelu",
-        "relu",
-        "tanh",
-        "sigmoid",
-        "silu",
-        "softmax",
-        "layer_norm",
-        "abs",
-        "argmax",
-        "leaky_relu",
-    )
+def _left_by_best_affine(program: Program, inside: Part, generator: torch.Generator) -> float | None:
+    """What the best affine map leaves of the part on normal inputs that it was not fitted to.
+
+    None where the part mixes rows, or where so many inputs would take too long.
+    """
+    symbol, end = rows_symbol([*inside.sources, inside.ends[-1]]), inside.ends[-1]
+    if symbol is None:
+        return None
+    sizes = symbols(inside.sources)
+    width = sum(t[0].numel() for t in drawn(inside.sources, sizes, generator).values())
+    weights = sum(program.parameters[name].numel() for name in _read(program, inside))
+    samples = min(20 * (width + 16), int(_MOST_WORK / max(1, weights + width**2)))
+    if samples < 5 * width:
+        return None
+    sizes[symbol] = samples
+    point = drawn(inside.sources, sizes, generator)
+    outputs = result(program, end, point, sizes).flatten(1)
+    inputs = torch.cat([t.flatten(1) for t in point.values()], 1)
+    fitted = samples * 4 // 5
+    weight, bias = best_affine(inputs[:fitted], outputs[:fitted])
+    return unexplained(outputs[fitted:], affine(inputs[fitted:], weight, bias))
+
+
+def _read(program: Program, inside: Part) -> set[str]:
+    sources = {str(i.target) for n in inside.nodes for i in n.all_input_nodes if i.op == "get_attr"}
+    return sources & program.parameters.keys()
