@@ -18,226 +18,30 @@ Source:           Britanak, Yip and Rao, Discrete Cosine and Sine Transforms (20
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 import scipy.fft
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from paramaudit.numerics.bins import EDGES, common_gain
-from paramaudit.numerics.layers import parameter, plus, widened
-from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias, stored
-from paramaudit.records import Example, Json, Matrix, Operator
-
-ROWS_AT_ONCE = 512
-TYPES = ((2, "1"), (4, "1"), *((kind, column) for kind in (3, 1) for column in ("1", "sqrt(2)", "2")))
-"""Types, and by what their outer columns may be multiplied relative to scipy's: names of :data:`EDGES`."""
+from paramaudit.numerics.noise import stored
+from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows, nearest
+from paramaudit.numerics.trigonometric import COSINES
+from paramaudit.records import Example, Matrix, Operator
 
 
-def scales(size: int, kind: int) -> dict[str, float]:
-    """The usual multiples of scipy's transform by name; in type 1, n - 1 takes the place of n."""
+def transform(size: int, kind: int) -> Transform:
+    """``scipy.fft.dct(x, kind)``; in type 1, n - 1 takes the place of n in usual gains."""
     points = size - (kind == 1)
-    inverse = {"1/(2n)": 0.5 / points, "1/n": 1 / points, "1/(4n)": 0.25 / points}
-    root = points**-0.5
-    roots = {"1/sqrt(2n)": 0.5**0.5 * root, "1/sqrt(n)": root, "1/sqrt(4n)": 0.5 * root}
-    return {"1": 1.0, "1/2": 0.5} | inverse | roots
+    rows = {1: (0, size - 1), 2: (0,)}.get(kind, ())
+    columns = {1: (0, size - 1), 3: (0,)}.get(kind, ())
+    return Transform(
+        size, COSINES[kind - 1], points, 2.0 * points, rows, columns, SCIPY_NORMS, {"type": kind}
+    )
 
 
-class Dct(nn.Module):
-    """Some rows of ``scipy.fft.dct(x, type)``, with factors; ``(..., n)`` to ``(..., m)``.
-
-    Args:
-        size: n.
-        kind: the type, 1 to 4.
-        span: first and end row; not used when ``rows`` are given.
-        scale: a name of :func:`scales`, perhaps after a minus sign.
-        outer: names of :data:`EDGES` for row 0 and column 0, in type 1 also for the last ones.
-        gains: ``(1,)`` or ``(m,)`` when they are stored.
-        rows: ``(m,)`` int64, when they are not a range.
-        signs: ``(m,)`` int64, when rows have signs of their own.
-        bias: ``(m,)`` or None.
-    """
-
-    rows: Tensor | None
-    signs: Tensor | None
-
-    def __init__(
-        self,
-        size: int,
-        kind: int,
-        span: tuple[int, int],
-        scale: str = "1",
-        outer: tuple[str, str] = ("1", "1"),
-        gains: Tensor | None = None,
-        rows: Tensor | None = None,
-        signs: Tensor | None = None,
-        bias: Tensor | None = None,
-    ) -> None:
-        super().__init__()
-        self.size, self.kind, self.span, self.scale, self.outer = size, kind, span, scale, outer
-        self.gains, self.bias = parameter(gains), parameter(bias)
-        self.register_buffer("rows", rows)
-        self.register_buffer("signs", signs)
-        factor = scales(size, kind)[scale.removeprefix("-")]
-        self._factor = -factor if scale.startswith("-") else factor
-
-    def arguments(self) -> dict[str, Json]:
-        """Everything that was recognised; rows as first and last, ``norm`` as scipy calls it."""
-        stores = {"gains": self.gains, "rows": self.rows, "signs": self.signs}
-        return {
-            "n": self.size,
-            "type": self.kind,
-            "rows": "listed" if self.rows is not None else [self.span[0], self.span[1] - 1],
-            "norm": self._norm(),
-            "scale": self.scale,
-            "outer_row": self.outer[0],
-            "outer_column": self.outer[1],
-            "stores": [key for key, value in stores.items() if value is not None],
-            "bias": self.bias is not None,
-        }
-
-    def _norm(self) -> str | None:
-        """The name of a normalisation of scipy's, when it is one up to signs."""
-        if self.gains is not None:
-            return None
-        shown = range(*self.span) if self.rows is None else self.rows.tolist()
-        outer = {1: (0, self.size - 1), 2: (0,)}.get(self.kind, ())
-        row = "1/sqrt(2)" if any(edge in shown for edge in outer) else "1"
-        ortho = row, "sqrt(2)" if self.kind in (1, 3) else "1"
-        norms = {("1", "1", "1"): "backward", ("1/(2n)", "1", "1"): "forward"}
-        return (norms | {("1/sqrt(2n)", *ortho): "ortho"}).get((self.scale.removeprefix("-"), *self.outer))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Transform, pick, scale."""
-        wide = self._weighted(widened(inputs), EDGES[self.outer[1]])
-        outputs = self._weighted(TRANSFORMS[self.kind - 1](wide), EDGES[self.outer[0]])
-        if self.rows is not None:
-            outputs = outputs.index_select(-1, self.rows)
-        elif self.span != (0, self.size):
-            outputs = outputs[..., self.span[0] : self.span[1]]
-        outputs = outputs * self._factor
-        if self.gains is not None:
-            outputs = outputs * self.gains.to(wide.dtype)
-        if self.signs is not None:
-            outputs = outputs * self.signs
-        return plus(outputs, self.bias, inputs.dtype)
-
-    def _weighted(self, values: Tensor, factor: float) -> Tensor:
-        """The same numbers with the first, in type 1 also the last, multiplied."""
-        if factor == 1.0:
-            return values
-        last = int(self.kind == 1)
-        ones = torch.ones(self.size - 1 - last, dtype=values.dtype, device=values.device)
-        return values * F.pad(ones, (1, last), value=factor)
-
-
-def _turns(like: Tensor, count: int, step: float, first: float = 0.0) -> Tensor:
-    """``exp(i step (first + t))``, t below ``count``; float64 angles, float32 ones would cost two digits."""
-    wide = torch.float32 if like.device.type == "mps" else torch.float64
-    angle = (torch.arange(count, dtype=wide, device=like.device) + first) * step
-    return torch.polar(torch.ones_like(angle), angle).to(like.dtype.to_complex())
-
-
-def _woven(even: Tensor, odd: Tensor) -> Tensor:
-    """``even`` and the reversed ``odd`` in turns; ``odd`` may be one shorter."""
-    count = even.shape[-1] + odd.shape[-1]
-    second = F.pad(odd.flip(-1), (0, even.shape[-1] - odd.shape[-1]))
-    return torch.stack([even, second], dim=-1).flatten(-2)[..., :count]
-
-
-def _type_1(x: Tensor) -> Tensor:
-    """Continued evenly on both ends, x is periodic after 2 (n - 1) points."""
-    outputs: Tensor = torch.fft.rfft(torch.cat([x, x[..., 1:-1].flip(-1)], dim=-1)).real
-    return outputs
-
-
-def _type_2(x: Tensor) -> Tensor:
-    """Even points, then odd ones backwards: output k and n - k are real and imaginary part of bin k."""
-    n = x.shape[-1]
-    spectrum = torch.fft.rfft(torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1))
-    spectrum = spectrum * (2 * _turns(x, n // 2 + 1, -math.pi / (2 * n)))
-    return torch.cat([spectrum.real, -spectrum.imag[..., 1 : (n + 1) // 2].flip(-1)], dim=-1)
-
-
-def _type_3(x: Tensor) -> Tensor:
-    """The steps of type 2 backwards."""
-    n = x.shape[-1]
-    bins, step = n // 2 + 1, math.pi / (2 * n)
-    backwards = F.pad(x[..., n - n // 2 :].flip(-1), (1, 0))
-    # from n on, the turns are i times those from 0 on
-    spectrum = x[..., :bins] * _turns(x, bins, step) - backwards * _turns(x, bins, step, n)
-    points = torch.fft.irfft(spectrum, n, norm="forward")
-    return _woven(points[..., : n - n // 2], points[..., n - n // 2 :])
-
-
-def _type_4(x: Tensor) -> Tensor:
-    """Bin j of the turned points is output 2 j, and minus output 2 n - 1 - 2 j."""
-    n = x.shape[-1]
-    spectrum = torch.fft.fft(x * _turns(x, n, -math.pi / (2 * n), 0.5))
-    outputs = (spectrum * (2 * _turns(x, n, -math.pi / n))).real
-    return _woven(outputs[..., : n - n // 2], -outputs[..., n - n // 2 :])
-
-
-TRANSFORMS = (_type_1, _type_2, _type_3, _type_4)
-
-
-def propose(view: Matrix) -> Dct | None:
-    """The type on a few rows, the rows on all, then tidy gains, signs and order."""
-    weight = view.weight
-    count, size = weight.shape
-    if size < 4 or not 2 <= count <= size:
-        return None
-    some = weight[torch.linspace(0, count - 1, min(8, count)).long()]
-    some = some / some.norm(dim=1, keepdim=True)
-    left, kind, column = min((float(_one_hot(some, *choice)[2].median()), *choice) for choice in TYPES)
-    if not left <= NOISY:  # nor when it is NaN
-        return None
-    parts = [_one_hot(part, kind, column) for part in torch.split(weight, ROWS_AT_ONCE)]
-    bins, along, beside = (torch.cat(found) for found in zip(*parts, strict=True))
-    if not float(beside.norm()) <= NOISY * float(weight.norm()) or len(set(bins.tolist())) < count:
-        return None
-    off = float(beside.norm()) / (count * (size - 1)) ** 0.5
-    row, scaling = _scaling(view, kind, bins, along, off)
-    span = (int(bins[0]), int(bins[0]) + count)
-    rows = None if torch.equal(bins, torch.arange(*span)) else bins
-    return Dct(size, kind, span, outer=(row, column), rows=rows, bias=kept_bias(view), **scaling)
-
-
-def _one_hot(rows: Tensor, kind: int, column: str) -> tuple[Tensor, Tensor, Tensor]:
-    """The largest coefficient of each row ``(m, n)``: where and how large; and the length of the others."""
-    weights = torch.ones(rows.shape[1], dtype=rows.dtype)
-    if kind in (1, 3):
-        weights[[0, -1] if kind == 1 else [0]] = EDGES["sqrt(2)"] / EDGES[column]
-    coefficients = torch.from_numpy(scipy.fft.dct((rows * weights).numpy(), kind, norm="ortho"))
-    bins = coefficients.abs().argmax(1, keepdim=True)
-    along = coefficients.gather(1, bins)[:, 0]
-    return bins[:, 0], along, coefficients.scatter_(1, bins, 0.0).norm(dim=1)
-
-
-def _scaling(view: Matrix, kind: int, bins: Tensor, along: Tensor, off: float) -> tuple[str, dict[str, Any]]:
-    """The outer rows' weight, and scale, gains and signs as arguments of the layer."""
+def propose(view: Matrix) -> TransformRows | None:
+    """The nearest of the four types."""
     size = view.weight.shape[1]
-    edge = ((bins == 0) & (kind < 3)) | ((bins == size - 1) & (kind == 1))
-    norms = (2.0 * (size - (kind == 1)) * (1 + edge.double())).sqrt()
-    gains = along / norms
-    sizes = gains.abs()
-    noise = 4 * max(view.noise, 2.0**-50)  # a fast transform rounds a little more than float64 does
-    tolerance = SIGMAS * off / norms + noise * sizes
-    common, row = common_gain(sizes, norms, tolerance, ~edge, edge)
-    if common is None:
-        return "1", {"gains": gains}
-    signs = torch.where(gains < 0, -1, 1)
-    overall = int(signs[0])
-    own = None if bool((signs == overall).all()) else signs
-    minus = "-" if own is None and overall < 0 else ""
-    slack = SIGMAS * off / float(norms.norm()) + noise * common
-    usual = [name for name, value in scales(size, kind).items() if abs(common - value) <= slack]
-    stored_gain = None if usual else torch.tensor([common], dtype=torch.float64)
-    return row, {"signs": own, "scale": minus + (usual[0] if usual else "1"), "gains": stored_gain}
+    return nearest(view, [transform(size, kind) for kind in (2, 4, 3, 1)]) if size >= 4 else None
 
 
 def _matrix(size: int, kind: int, norm: str = "backward") -> NDArray[np.float64]:
