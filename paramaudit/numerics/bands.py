@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from paramaudit.numerics.diagonals import alike
-
 ROWS_AT_ONCE = 256
-ALIKE = 0.6
+ALIKE = 0.8
+"""Haar details, level by level, come to 0.71 by chance; noise that is still looked through leaves 0.86."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,14 @@ def found_bands(weight: Tensor) -> tuple[Band, ...]:
 
 
 def _moves_on(weight: Tensor, start: int, rows: int, step: int) -> float:
-    """How much these rows move on by ``step``, seen on up to eight of them; 0 where it is too little."""
+    """The least cosine of rows with those above, moved on by ``step``; in eight pairs from first to last.
+
+    0 where it is too little.
+    """
     some = start + torch.linspace(0, rows - 2, min(8, rows - 1)).long()
-    if not bool(weight[some].any()):
-        return 0.0
-    score = alike(weight[some].roll(step, dims=1), weight[some + 1])
+    above, below = weight[some].roll(step, dims=1), weight[some + 1]
+    lengths = above.norm(dim=1) * below.norm(dim=1)
+    score = float(((above * below).sum(1) / lengths.clamp_min(torch.finfo(weight.dtype).tiny)).min())
     return score if score >= ALIKE else 0.0
 
 
