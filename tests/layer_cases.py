@@ -1,0 +1,132 @@
+"""One or more of every public layer, with inputs; small, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paramaudit import layers
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer, inputs with two leading dimensions, and what its state dict holds."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    inputs: Callable[[], tuple[Tensor, ...]]
+    state: tuple[str, ...]
+
+
+def seeded(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.from_numpy(seeded(seed).standard_normal(shape))
+
+
+def covariance(size: int, seed: int = 0) -> Tensor:
+    root = randn(size, size, seed=seed)
+    return root @ root.T / size + 0.1 * torch.eye(size, dtype=torch.float64)
+
+
+def stable(size: int, seed: int = 0, radius: float = 0.9) -> Tensor:
+    matrix = randn(size, size, seed=seed)
+    return matrix * (radius / float(torch.linalg.eigvals(matrix).abs().max()))
+
+
+def sections(k: int, seed: int = 0) -> Tensor:
+    """Stable second-order sections, some of real poles; a0 is not 1."""
+    rng = seeded(seed)
+    first, second = rng.uniform(-0.95, 0.95, k), rng.uniform(-0.95, 0.95, k)
+    poles = np.stack([np.ones(k), first * (1 + second), second], 1)
+    return torch.from_numpy(
+        np.concatenate([rng.standard_normal((k, 3)), poles], 1) * rng.uniform(1, 2, (k, 1))
+    )
+
+
+def doubles(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def signal(size: int) -> Callable[[], tuple[Tensor, ...]]:
+    return lambda: (randn(3, 2, size, seed=1),)
+
+
+def kalman() -> nn.Module:
+    return layers.KalmanFilter(stable(4), randn(2, 4, seed=2), covariance(4, 3), covariance(2, 4))
+
+
+def steps() -> tuple[Tensor, ...]:
+    """State, covariance and observation."""
+    return randn(3, 2, 4, seed=5), covariance(4, 6).expand(3, 2, 4, 4).clone(), randn(3, 2, 2, seed=7)
+
+
+def style() -> nn.Module:
+    layer = layers.StyleMap(9, bounded=True).double()
+    with torch.no_grad():
+        layer.sums.weight.copy_(randn(2, 9, seed=10) / 3)
+        layer.sums.bias.copy_(doubles(0.1, -0.2))
+    return layer
+
+
+def envelope() -> nn.Module:
+    return layers.Envelope(
+        3, doubles(0.1, 0.05, 0.3), doubles(0.2, 0.2, 0.1), doubles(0.5, 0.8, 0.0), doubles(0.2, 0.1, 0.65)
+    )
+
+
+CASES = (
+    Case("Spectrum", lambda: layers.Spectrum(30, (2, 11)), signal(30), ()),
+    Case("Spectrum, power", lambda: layers.Spectrum(16, output="power"), signal(16), ()),
+    Case(
+        "Spectrum, parts",
+        lambda: layers.Spectrum(17, window="hamming-symmetric", output="real-imaginary"),
+        signal(17),
+        (),
+    ),
+    Case("WaveletBank", lambda: layers.WaveletBank("db4", 3, 32).double(), signal(32), ("filters",)),
+    Case(
+        "WaveletBank, trained",
+        lambda: layers.WaveletBank("bior2.2", 2, 24, train=True).double(),
+        signal(24),
+        ("filters",),
+    ),
+    Case(
+        "Envelope",
+        envelope,
+        lambda: (torch.from_numpy(seeded(8).uniform(-0.2, 1.2, (3, 2, 7))),),
+        ("log_attack", "log_decay", "log_release", "sustain"),
+    ),
+    Case("DelayLine", lambda: layers.DelayLine([0, 3, 40], doubles(1, -0.5, 2)), signal(20), ("gains",)),
+    Case(
+        "DelayLine, many",
+        lambda: layers.DelayLine(range(1, 100, 7), randn(15, seed=9)),
+        signal(90),
+        ("gains",),
+    ),
+    Case("FeedbackComb", lambda: layers.FeedbackComb(3, doubles(0.6)[0]), signal(20), ("raw_gain",)),
+    Case("AllPass", lambda: layers.AllPass(5, doubles(-0.7)[0]), signal(21), ("raw_gain",)),
+    Case(
+        "BiquadBank", lambda: layers.BiquadBank(3, sections(3)), signal(20), ("numerator", "raw_reflection")
+    ),
+    Case(
+        "ResonatorBank",
+        lambda: layers.ResonatorBank(2, doubles(1, 0.3), doubles(0.99, 0.8), doubles(0.3, 2.0)),
+        signal(70),
+        ("gain", "raw_radius", "angle"),
+    ),
+    Case("StyleMap", style, signal(9), ("sums.weight", "sums.bias")),
+    Case("KalmanFilter", kalman, steps, ("transition", "observation", "process_factor", "noise_factor")),
+    Case(
+        "SteadyKalmanFilter",
+        lambda: layers.SteadyKalmanFilter(stable(4), randn(4, 2)),
+        lambda: steps()[::2],
+        ("transition", "gain"),
+    ),
+)
