@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,13 +60,23 @@ def stacked(view: Matrix) -> Stack | None:
 def deviations(stack: Stack, view: Matrix) -> list[Tensor]:
     """How far each value ``(k, band)`` may be from a clean one, as one standard deviation; guesses.
 
-    Entries that are alike to the last bit still carry the rounding of their dtype, and formulas that of
-    float64. Numbers may have been rounded to a shorter dtype before, which only a fit can tell.
+    Entries that are alike to the last bit still carry the rounding of their dtype, or that of a sum which
+    they are made of, and formulas that of float64. Numbers may have been rounded to a shorter dtype
+    before, which only a fit can tell.
     """
     sizes = stack.values.abs()
-    shorter = (2.0**-24, 2.0**-11, 2.0**-8)
-    noises = [view.noise, *(noise for noise in shorter if noise > 2 * view.noise)]
-    return [stack.noise + noise * sizes + 2.0**-46 * sizes.max() for noise in noises]
+    largest = sizes.max()
+    noises = [view.noise, *(noise for noise in (2.0**-24, 2.0**-11, 2.0**-8) if noise > 2 * view.noise)]
+    floor = stack.noise + 2.0**-46 * largest
+    return [floor + noise * kind for noise in noises for kind in (sizes, 4 * largest.expand_as(sizes))]
+
+
+def trimmed(stack: Stack, alive: Tensor) -> Stack:
+    """The stack from the first lag to the last at which some of these ``(k, band)`` flags is set."""
+    lags = alive.any(0).nonzero()[:, 0]
+    low, high = int(lags[0]), int(lags[-1]) + 1
+    values, noise = stack.values[:, low:high], stack.noise[low:high]
+    return replace(stack, values=values, first=stack.first + low, noise=noise)
 
 
 def _fit(weight: Tensor, blocks: int, interleaved: bool) -> Stack | None:
