@@ -39,10 +39,14 @@ def stacked(view: Matrix) -> Stack | None:
     """The smallest of the near stacks of Toeplitz blocks; None when no stack is near."""
     weight = view.weight
     total, columns = weight.shape
-    if total < 2 or columns < 2 or not usable(view):
+    if total < 2 or columns < 2:
+        return None
+    layouts = _layouts(weight)
+    # a few rows dismiss most matrices before all numbers are read
+    if not layouts or not usable(view):
         return None
     found: list[Stack] = []
-    for blocks, interleaved in _layouts(weight):
+    for blocks, interleaved in layouts:
         stack = _fit(weight, blocks, interleaved)
         if stack is None:
             continue

@@ -182,11 +182,15 @@ def _comb(response: Tensor, unit: Tensor, stack: Stack) -> tuple[Kind, Tensor] |
     after, delay = int(alive[0]), int(alive[1] - alive[0])
     if delay < 2 or bool(((alive - after) % delay != 0).any()):
         return None
+    if delay >= stack.columns:  # nothing is heard twice: it wraps around
+        return None
     short = stack.lags - len(response)
     # beyond the band the response is zero as far as is known
     taps = F.pad(response, (0, short))[after::delay]
     units = F.pad(unit, (0, short), value=float(unit[-1]))[after::delay]
     for kind, start in _kinds(delay, after, taps):
+        if kind.numbers >= len(alive):
+            return None  # as many gains as echoes explain nothing
         fit = _fitted(kind, start, taps, units)
         if fit.worst <= SIGMAS:
             return kind, fit.values
