@@ -37,7 +37,9 @@ def scan(model: Model, inputs: Inputs = None, **options: Any) -> Audit:
     return pipeline.scan_loaded(_loaded(model, inputs), _options(options), _quiet).audit
 
 
-def refactor(model: Model, inputs: Inputs = None, **options: Any) -> nn.Module:
+def refactor(
+    model: Model, inputs: Inputs = None, *, fit: str | Sequence[Tensor] | None = None, **options: Any
+) -> nn.Module:
     """The model with every safe swap applied and verified; it shares no memory with the original.
 
     The result has the module tree of the original, and untouched parameters keep their state-dict keys.
@@ -46,6 +48,8 @@ def refactor(model: Model, inputs: Inputs = None, **options: Any) -> nn.Module:
     Args:
         model: an ``nn.Module`` or an exported program; it is left as it was.
         inputs: example inputs, see :func:`scan`.
+        fit: recorded inputs, a tensor for each or a file: modules that a rule calls replaceable and no
+            proof does are fitted to them, and swapped where ``allow`` holds ``Tier.FITTED``.
         **options: fields of :class:`paramaudit.audit.Options`.
 
     Raises:
@@ -53,10 +57,12 @@ def refactor(model: Model, inputs: Inputs = None, **options: Any) -> nn.Module:
         VerificationError: the refactored model is not equivalent; nothing is returned.
     """
     done = pipeline.scan_loaded(_loaded(model, inputs), _options(options), _quiet)
+    if fit is not None:
+        done = pipeline.fit_scan(done, fit, _options(options), _quiet)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "refactored.pt2"
         certificate = pipeline.apply_scan(done, path, _options(options), _quiet)
-        if not certificate.equivalent:
+        if not certificate.keeps:
             raise VerificationError(certificate.reason)
         exported = torch.export.load(path)
     with warnings.catch_warnings():

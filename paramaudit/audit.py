@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from paramaudit import certify, load, operators, rewrites
 from paramaudit.account import model_info, module_counts, totals
 from paramaudit.errors import NotAuditableError
@@ -29,6 +32,7 @@ from paramaudit.records import (
     Refusal,
     Tier,
 )
+from paramaudit.redesign import read_data, redesign
 from paramaudit.rules import load_rules, verdicts
 from paramaudit.save import write_program
 
@@ -59,12 +63,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Scan:
-    """An audit with the programs it speaks about: the original and what the plan leaves."""
+    """An audit with the programs it speaks about: the original and what the plan leaves.
+
+    ``fitted`` is the latter with fitted layers swapped in, where a user allowed any.
+    """
 
     audit: Audit
     plan: Plan
     original: Program
     refactored: Program
+    fitted: Program | None = None
 
 
 def open_target(
@@ -103,6 +111,34 @@ def scan_loaded(loaded: Loaded, options: Options, progress: Progress) -> Scan:
     return Scan(audit, plan_of(audit, options), program, refactored)
 
 
+def fit_scan(scan: Scan, data: str | Sequence[Tensor], options: Options, progress: Progress) -> Scan:
+    """The scan with a layer fitted to recorded data for every module that is unproven.
+
+    Args:
+        scan: what :func:`scan_loaded` returned.
+        data: see :func:`paramaudit.redesign.read_data`, or one tensor for each input.
+        options: fitted layers are swapped in when these allow that tier.
+        progress: told the stage.
+
+    Raises:
+        InputError: the data do not fit the model.
+    """
+    progress("fit")
+    tensors = read_data(data, scan.refactored)
+    done = redesign(scan.refactored, scan.audit, tensors, options.choice)
+    audit = dataclasses.replace(scan.audit, findings=(*scan.audit.findings, *done.findings))
+    plan = plan_of(audit, options)
+    if not done.applied:
+        return dataclasses.replace(scan, audit=audit, plan=plan)
+    plan = dataclasses.replace(
+        plan,
+        apply=(*plan.apply, *done.applied),
+        refused=tuple(r for r in plan.refused if r.id not in done.applied),
+        beyond=totals(scan.original, done.program),
+    )
+    return dataclasses.replace(scan, audit=audit, plan=plan, fitted=done.program)
+
+
 def plan_of(audit: Audit, options: Options) -> Plan:  # noqa: ARG001 - a saved audit was made under its own options
     """The plan of an audit: what is applied, and every refusal with its reason."""
     applied = tuple(f.id for f in audit.findings if f.applied_by_default)
@@ -120,24 +156,33 @@ def apply_scan(scan: Scan, save: Path, options: Options, progress: Progress) -> 
         msg = "nothing to apply: no safe finding"
         raise NotAuditableError(msg)
     progress("export")
-    exported = reexport(scan.refactored)
+    exported = reexport(scan.fitted or scan.refactored)
     progress("write")
     with write_program(exported, save) as written:
         progress("verify")
         reloaded = load.load(str(written))
         back = capture(dataclasses.replace(reloaded, args=scan.original.args, kwargs=scan.original.kwargs))
-        applied = [f for f in scan.audit.findings if f.applied_by_default]
-        certificate = certify.certify_swaps(
-            scan.original,
-            back,
-            applied,
-            exported,
-            names=(scan.audit.model.sha256, reloaded.sha256 or ""),
-            seed=options.seed,
-        )
-        if certificate.equivalent:
+        names = (scan.audit.model.sha256, reloaded.sha256 or "")
+        certificate = _certificate(scan, back, exported, names, options.seed)
+        if certificate.keeps:
             written.replace(save)
     return certificate
+
+
+def _certificate(
+    scan: Scan,
+    written: Program,
+    exported: torch.export.ExportedProgram,
+    names: tuple[str, str],
+    seed: int,
+) -> Certificate:
+    safe = [f for f in scan.audit.findings if f.applied_by_default]
+    if scan.fitted is None:
+        return certify.certify_swaps(scan.original, written, safe, exported, names=names, seed=seed)
+    fitted = [f for f in scan.audit.findings if f.id in scan.plan.apply and f.tier is Tier.FITTED]
+    return certify.certify_redesign(
+        scan.original, scan.refactored, written, (safe, fitted), exported, names=names, seed=seed
+    )
 
 
 def verify_loaded(original: Loaded, refactored: Loaded, options: Options, progress: Progress) -> Certificate:
@@ -218,6 +263,7 @@ __all__ = [
     "apply_scan",
     "atlas",
     "compare_loaded",
+    "fit_scan",
     "open_target",
     "plan_of",
     "scan_loaded",

@@ -59,6 +59,45 @@ def certify_swaps(
     return _certificate(original, names, tried, tier, gap, swaps, equivalent=True, reason=reason)
 
 
+def certify_redesign(
+    original: Program,
+    safe: Program,
+    reloaded: Program,
+    swaps: tuple[Sequence[Finding], Sequence[Finding]],
+    exported: torch.export.ExportedProgram,
+    *,
+    names: tuple[str, str],
+    seed: int = 0,
+) -> Certificate:
+    """The certificate of a written file with fitted layers, which is not, and need not be, equivalent.
+
+    Args:
+        original: the program before.
+        safe: the program with the safe swaps alone; it is run against the original.
+        reloaded: the program read back from the file that was written.
+        swaps: the safe findings and the fitted ones.
+        exported: the program that was written.
+        names: SHA-256 of the original and of the file.
+        seed: draws the trial inputs.
+    """
+    written = pair(from_exported(exported, original), reloaded)
+    tried = attack(original, safe, seed)
+    proofs = tuple(SwapProof(f.id, f.tier, f.gap, f.witness) for f in (*swaps[0], *swaps[1]))
+    problem = tried.reason if tried.refuted else ""
+    if written.unpaired or written.differences:
+        problem = "the file that was written is not the program that was fitted"
+    if problem:
+        return _certificate(
+            original, names, tried, Tier.REFUTED, None, proofs, equivalent=False, reason=problem
+        )
+    errors = ", ".join(f"{f.path} {f.arguments['held_out_error']:.1%}" for f in swaps[1])
+    reason = (
+        f"another function by intent: fitted layers leave, of the spread of held-out rows, {errors}; the "
+        "outputs below and the attack are of the safe swaps alone"
+    )
+    return _certificate(original, names, tried, Tier.FITTED, None, proofs, equivalent=None, reason=reason)
+
+
 def certify(
     first: Program,
     second: Program,

@@ -19,6 +19,7 @@ from paramaudit.config import options, read_config, settle
 from paramaudit.errors import OptionError, ParamauditError, StaleError, TargetError
 
 if TYPE_CHECKING:
+    from paramaudit.audit import Scan
     from paramaudit.records import Audit, Certificate, Comparison, Loaded, Plan
 
 STATE = Path(".paramaudit")
@@ -112,12 +113,11 @@ def refactor(target: MaybeTarget = None, *, apply: Apply = False, save: Save = N
         raise OptionError("--save needs --apply")
     check_outputs(flags, [target] if target else [])
     with work(flags) as stages:
-        if target is None:
+        if target is None and flags.fit is None:
             last = _last_audit()
             plan = audit.plan_of(last, options(flags))
         else:
-            stages("load")
-            done = audit.scan_loaded(_open(target, flags), options(flags), stages)
+            done = _scanned(target or _last_audit().model.target, flags, stages)
             last, plan = done.audit, done.plan
     _show(flags, plan, last)
     return 0
@@ -131,8 +131,7 @@ def _apply(target: str | None, save: Path | None, flags: Flags) -> int:
     out = save or Path(f"{_stem(name)}.refactored.pt2")
     check_outputs(flags, [name], out)
     with work(flags) as stages:
-        stages("load")
-        done = audit.scan_loaded(_open(name, flags), options(flags), stages)
+        done = _scanned(name, flags, stages)
         if last:
             _still_holds(last, done.audit)
         certificate = audit.apply_scan(done, out, options(flags), stages) if done.plan.apply else None
@@ -140,13 +139,22 @@ def _apply(target: str | None, save: Path | None, flags: Flags) -> int:
         note(flags, "nothing to apply")
         _show(flags, done.plan, done.audit)
         return 3
-    if certificate.equivalent:
+    if certificate.keeps:
         note(flags, f"wrote {out}")
         _keep_certificate(flags, certificate, flags.certificate or LAST_CERTIFICATE)
     else:
         note(flags, "verification failed, nothing was kept")
     _show(flags, certificate)
-    return 0 if certificate.equivalent else 1
+    return 0 if certificate.keeps else 1
+
+
+def _scanned(name: str, flags: Flags, stages: Callable[[str], None]) -> Scan:
+    """The audit of a target, with layers fitted where that was asked for."""
+    from paramaudit import audit
+
+    stages("load")
+    done = audit.scan_loaded(_open(name, flags), options(flags), stages)
+    return done if flags.fit is None else audit.fit_scan(done, flags.fit, options(flags), stages)
 
 
 @command()

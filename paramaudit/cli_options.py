@@ -96,6 +96,14 @@ class Flags:
             help="file.py:function, or 'float32[batch,256]' once for each input.",
         ),
     ] = None
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            "--fit",
+            metavar="DATA",
+            help="With refactor: fit unproven modules to recorded inputs (.npz or file.py:function).",
+        ),
+    ] = None
     seed: Annotated[int | None, typer.Option("--seed", metavar="INT", help="Of all randomness.")] = None
     certificate: Annotated[
         Path | None, typer.Option("--certificate", metavar="FILE", help="Write the certificate here.")

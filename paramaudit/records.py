@@ -159,6 +159,31 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A continuous piecewise-linear function of one variable with ``c`` channels, all float64 on the CPU.
+
+    ``knots`` ``(k,)`` increase; ``values`` ``(k, c)`` are the function at them; ``left`` and ``right``
+    ``(c,)`` are its slopes before the first and after the last. With a ``domain`` (low, high) the first and
+    last knot are its ends, and nothing is said of the function outside; None is the whole real line.
+    ``error`` bounds what rounding in float64 left out: the function that was meant lies within
+    ``error |[t;1]|`` of this one, at every t of the domain, in the Euclidean norm over the channels.
+    """
+
+    knots: Tensor
+    values: Tensor
+    left: Tensor
+    right: Tensor
+    domain: tuple[float, float] | None = None
+    dtype: torch.dtype = torch.float32
+    error: float = 0.0
+
+    @property
+    def noise(self) -> float:
+        """Unit roundoff of the storage dtype: the relative size of noise to look through."""
+        return float(torch.finfo(self.dtype).eps) / 2
+
+
+@dataclass(frozen=True)
 class Example:
     """One example of an operator file: a name and a function that builds the view."""
 
@@ -302,12 +327,13 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be applied."""
+    """What would be applied; ``totals`` are of the safe part, ``beyond`` of that with what was fitted."""
 
     model: ModelInfo
     apply: tuple[str, ...]
     refused: tuple[Refusal, ...]
     totals: Totals
+    beyond: Totals | None = None
 
 
 @dataclass(frozen=True)
@@ -356,6 +382,11 @@ class Certificate:
     refactored: str
     versions: Mapping[str, str]
     reason: str = ""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the refactored model is kept: it is equivalent, or fitted as the user asked for."""
+        return self.equivalent is True or (self.equivalent is None and self.tier is Tier.FITTED)
 
 
 @dataclass(frozen=True)

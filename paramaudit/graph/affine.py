@@ -15,8 +15,8 @@ from torch import Tensor, fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.affine_ops import result as layout_of
-from paramaudit.graph.layout import Dims, anchor_dims, dim_size, fits, is_clean
-from paramaudit.graph.shapes import shape
+from paramaudit.graph.layout import Dims, anchor_dims, dim_size, feature, fits, is_clean, is_feature
+from paramaudit.graph.shapes import same, shape
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -59,8 +59,9 @@ def region(anchor: fx.Node, constant: Set[fx.Node], layout: Dims | None = None) 
         return None
     if anchor in constant:
         constant = constant - _after(anchor)
-    layouts: dict[fx.Node, Dims] = {anchor: layout or anchor_dims(dims)}
-    queue = sorted(anchor.users)
+    start = layout or anchor_dims(dims)
+    layouts: dict[fx.Node, Dims] = {anchor: start, **_zeros(anchor, start, unsafe)}
+    queue = sorted({user for node in layouts for user in node.users})
     seen: set[fx.Node] = set()
     while queue:
         node = queue.pop(0)
@@ -74,6 +75,20 @@ def region(anchor: fx.Node, constant: Set[fx.Node], layout: Dims | None = None) 
             layouts[node] = result
             queue = sorted({*queue, *(u for u in node.users if u not in seen)})
     return Region(anchor, dict(sorted(layouts.items(), key=lambda item: item[0])))
+
+
+def _zeros(anchor: fx.Node, start: Dims, unsafe: Set[fx.Node]) -> dict[fx.Node, Dims]:
+    """Zeros as large as the anchor's batch, such as a first state: affine in it whatever their features are."""
+    batch = [dim for dim in start if not is_feature(dim)]
+    found: dict[fx.Node, Dims] = {}
+    for node in anchor.graph.nodes if batch else ():
+        sizes = shape(node) if facts.is_zeros(node) and node not in unsafe else None
+        if not sizes or len(sizes) <= len(batch) or node.meta["val"].dtype != anchor.meta["val"].dtype:
+            continue
+        leads = all(same(dim_size(d), s) for d, s in zip(batch, sizes, strict=False))
+        if leads and all(isinstance(s, int) for s in sizes[len(batch) :]):
+            found[node] = (*batch, *(feature(s) for s in sizes[len(batch) :]))
+    return found
 
 
 def _sound(node: fx.Node, dims: Dims, dtype: torch.dtype) -> bool:

@@ -37,6 +37,14 @@ def name(node: fx.Node) -> str:
     return "getitem" if node.op == "call_function" and node.target is operator.getitem else ""
 
 
+def is_zeros(node: fx.Node) -> bool:
+    """Whether a call returns a new tensor of zeros."""
+    call = name(node)
+    filled = call in ("aten::full", "aten::new_full", "aten::full_like")
+    fill = argument(node, 1 if call != "aten::new_full" else 2, "fill_value") if filled else None
+    return call in ("aten::zeros", "aten::new_zeros", "aten::zeros_like") or (filled and fill == 0)
+
+
 def argument(node: fx.Node, index: int, key: str, default: Any = None) -> Any:
     """An argument by position or keyword."""
     return node.args[index] if len(node.args) > index else node.kwargs.get(key, default)

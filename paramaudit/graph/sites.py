@@ -66,7 +66,7 @@ def _dominators(found: Region) -> dict[fx.Node, fx.Node]:
         if node is found.anchor:
             continue
         sources = [i for i in node.all_input_nodes if i in found.layouts]
-        shared = sources[0]
+        shared = sources[0] if sources else found.anchor  # zeros come from nowhere
         for other in sources[1:]:
             a, b = shared, other
             while a is not b:

@@ -67,7 +67,10 @@ def _plan(plan: Plan, findings: Sequence[Finding] = ()) -> Page:
         Table("Refused", ("finding", "reason"), refused),
     )
     nothing = () if plan.apply else ("nothing would be applied",)
-    return Page(f"Plan for {plan.model.target}", (_totals(plan.totals), *nothing), tables)
+    beyond = (
+        () if plan.beyond is None else (f"with what was fitted, another function: {_totals(plan.beyond)}",)
+    )
+    return Page(f"Plan for {plan.model.target}", (_totals(plan.totals), *beyond, *nothing), tables)
 
 
 @page.register
@@ -75,6 +78,7 @@ def _certificate(certificate: Certificate, findings: Sequence[Finding] = ()) -> 
     answer = {True: "equivalent", False: "NOT equivalent", None: "cannot be certified"}[
         certificate.equivalent
     ]
+    answer = "not claimed to be equivalent" if certificate.keeps and not certificate.equivalent else answer
     gap = f", gap {measured(certificate.gap)}" if certificate.gap else ""
     reason = f": {certificate.reason}" if certificate.reason else ""
     attack = certificate.attack
