@@ -52,12 +52,12 @@ def stacked(view: Matrix) -> Stack | None:
             continue
         if stack.values.numel() < weight.numel():
             found.append(stack)
-        if stack.left <= 16 * view.noise:
+        if stack.left <= 2 * view.noise:
             break
     if not found:
         return None
     best = min(stack.left for stack in found)
-    near = [stack for stack in found if stack.left <= 1.5 * best + 16 * view.noise]
+    near = [stack for stack in found if stack.left <= 1.5 * best + 2 * view.noise]
     return min(near, key=lambda stack: stack.values.numel())
 
 
