@@ -6,6 +6,8 @@ from paramaudit.graph.program import Program
 from paramaudit.graph.surgery import Draft
 from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.chains import apply_chains
+from paramaudit.plan.curves import apply_curves
+from paramaudit.plan.kernels import apply_kernels
 from paramaudit.plan.matches import apply_rewrite, report_not_finite, report_unread
 from paramaudit.rewrites import REWRITES
 
@@ -17,8 +19,8 @@ _MOST_ROUNDS = 20
 def best_plan(program: Program, choice: Choice) -> tuple[Program, Book]:
     """Rewrite a copy of ``program`` until nothing changes.
 
-    First everything that simplifies the graph, then chains and operators, to a fixed point; then folds
-    into what is left, which would hide operators if they came first.
+    First functions of one variable, everything that simplifies the graph, then chains and operators, to a
+    fixed point; then folds into what is left, which would hide operators if they came first.
     """
     draft, book = Draft(program), Book()
     report_not_finite(draft, book)
@@ -33,7 +35,8 @@ def best_plan(program: Program, choice: Choice) -> tuple[Program, Book]:
 
 
 def _simplify(draft: Draft, choice: Choice, book: Book, tried: set[object]) -> bool:
-    changed = False
+    changed = apply_curves(draft, choice, book, tried)  # before folds hide a network over a fixed grid
+    changed = apply_kernels(draft, choice, book, tried) or changed
     while _each(draft, 0, choice, book):
         changed = True
     return apply_chains(draft, choice, book, tried) or changed

@@ -1,0 +1,261 @@
+"""Name functions of one variable: networks of straight pieces whose exact curve is a known shape."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+from torch.fx.node import map_arg
+
+from paramaudit.graph import curves, probe, sites
+from paramaudit.graph.curves import Part
+from paramaudit.graph.facts import constants
+from paramaudit.graph.program import attribute, output_leaves, placeholders
+from paramaudit.graph.shapes import shape
+from paramaudit.graph.sites import Chain
+from paramaudit.graph.surgery import Draft
+from paramaudit.numerics.layers import floats
+from paramaudit.numerics.piecewise import Domain
+from paramaudit.operators import looking_at
+from paramaudit.plan.book import Book, Choice
+from paramaudit.prove.curve import judge_curves
+from paramaudit.records import Curve, Evidence, Json, Operator, Tier
+
+_MOST_RUNS = 100
+_FEWEST = 3
+"""A part that stores fewer numbers than this cannot become smaller."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One operator's layer for a group of parts that compute the same function."""
+
+    group: tuple[Part, ...]
+    operator: str
+    layer: nn.Module
+    evidence: Evidence
+    freed: int
+
+    @property
+    def numbers(self) -> int:
+        """Numbers that the layer stores."""
+        return floats(self.layer)
+
+
+def apply_curves(draft: Draft, choice: Choice, book: Book, tried: set[object]) -> bool:
+    """Replace every part that an operator describes with fewer numbers; True when anything changed.
+
+    ``tried`` remembers parts in which nothing was found, so that a later round does not search again.
+    """
+    changed = False
+    for _ in range(_MOST_RUNS):
+        found = next(_found(draft, choice, book, tried), None)
+        if found is None:
+            break
+        _apply(draft, found, book)
+        draft.clean()
+        draft.settle()
+        changed = True
+    return changed
+
+
+def _found(draft: Draft, choice: Choice, book: Book, tried: set[object]) -> Iterator[Option]:
+    for key, group in _groups(draft).items():
+        mark = ("curve", key, len(group))
+        if mark in tried:
+            continue
+        options = _options(draft, group, choice, book)
+        if options:
+            yield max(options, key=lambda option: option.freed - option.numbers)
+        tried.add(mark)
+
+
+def _groups(draft: Draft) -> dict[object, list[Part]]:
+    """Parts by what they compute: calls of one shared module stand in one group."""
+    groups: dict[object, list[Part]] = {}
+    for part in curves.parts(draft.module):
+        groups.setdefault(sites.signature(_chain(part)), []).append(part)
+    return groups
+
+
+def _chain(part: Part) -> Chain:
+    """The part as the stretch between two cuts, for what is told of any stretch."""
+    return Chain(part.region, (part.source, part.end))
+
+
+def _options(draft: Draft, group: Sequence[Part], choice: Choice, book: Book) -> list[Option]:
+    part = group[0]
+    names = sites.freed(draft, [(_chain(p), 0, 1) for p in group])
+    freed, path = sites.numbers(draft, names), sites.path_of(_chain(part), 0, 1)
+    wanted = [op for op in looking_at(Curve) if choice.wants(op.name, path)]
+    if freed < _FEWEST or not wanted:
+        return []
+    dtype = part.source.meta["val"].dtype
+    try:
+        domain = _hull([curves.domain_of(draft.module, p) for p in group])
+        view = curves.propagated(draft.module, part, domain, dtype)
+    except ValueError:  # too many knots to keep, or numbers that are no numbers: nothing can be said of it
+        return []
+    found: list[Option] = []
+    for operator in wanted:
+        option = _named(draft, group, view, operator, freed, choice)
+        if option is None or option.numbers >= _most(group, freed):
+            continue
+        if choice.applies(option.evidence.tier):
+            found.append(option)
+        elif option.evidence.tier is not Tier.REFUTED:
+            _note_refused(draft, option, path, book)
+    return found
+
+
+def _hull(domains: Sequence[Domain]) -> Domain:
+    """The least interval that holds all; the whole real line where one is that."""
+    low, high = float("inf"), float("-inf")
+    for domain in domains:
+        if domain is None:
+            return None
+        low, high = min(low, domain[0]), max(high, domain[1])
+    return low, high
+
+
+def _most(group: Sequence[Part], freed: int) -> int:
+    """As many numbers as are no saving: those that go, or the values themselves where all are constant."""
+    if any(p.source not in constants(p.source.graph) for p in group):
+        return freed
+    values = 0
+    for part in group:
+        count = 1
+        for length in shape(part.end) or ():
+            count *= int(length)
+        values += count
+    return min(freed, values)
+
+
+def _named(
+    draft: Draft, group: Sequence[Part], view: Curve, operator: Operator, freed: int, choice: Choice
+) -> Option | None:
+    """The part as an operator, with the prover's evidence; None when nothing is proposed."""
+    layer = operator.propose(view)
+    if layer is None or floats(layer) >= freed:
+        return None
+    candidate = curve_of(layer, view)
+    if candidate is None:
+        reason = "the proposed layer could not be proven to be a curve"
+        return Option(tuple(group), operator.name, layer, Evidence(Tier.REFUTED, reason), freed)
+    part = group[0]
+    widths = (1, view.values.shape[1])
+    run = probe.rows_runner(draft.module, part.source, part.end, widths, view.dtype)
+    evidence = judge_curves(view, candidate, run, torch.Generator().manual_seed(choice.seed))
+    return Option(tuple(group), operator.name, layer, evidence, freed)
+
+
+def curve_of(layer: nn.Module, view: Curve) -> Curve | None:
+    """What a layer computes, by its own graph, with its numbers rounded as they will be stored.
+
+    Args:
+        layer: maps ``(..., 1)`` to ``(..., c)``; left as it is.
+        view: the curve that it stands for, whose dtype and domain are taken.
+
+    Returns:
+        The exact curve; None when the graph is not piecewise linear by its operators.
+    """
+    module = _captured(copy.deepcopy(layer).to(view.dtype).to(torch.float64).eval())
+    (source,), (end,) = placeholders(module.graph), output_leaves(module.graph)
+    for part in curves.parts(module):
+        if part.source is source and part.end is end:
+            try:
+                return curves.propagated(module, part, view.domain, view.dtype)
+            except ValueError:
+                return None
+    return None
+
+
+def _captured(layer: nn.Module) -> fx.GraphModule:
+    example = torch.zeros(3, 1, dtype=next(layer.parameters()).dtype)
+    with torch.no_grad():
+        exported = torch.export.export(layer, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    return exported.module(check_guards=False)
+
+
+def _apply(draft: Draft, option: Option, book: Book) -> None:
+    chain = _chain(option.group[0])
+    path = sites.path_of(chain, 0, 1)
+    stored = sites.stored_nodes(chain, 0, 1)
+    tensors = draft.keys(stored)
+    names = [str(n.target) for n in stored if str(n.target) not in draft.program.buffers]
+    before = sites.numbers(draft, names)
+    word = option.operator.replace("-", "_")
+    place = f"{path}.{word}" if path else word
+    layer = option.layer.to(option.group[0].source.meta["val"].dtype)
+    made: list[fx.Node] = []
+    numbers: dict[str, fx.Node] = {}
+    for part in option.group:
+        with draft.graph.inserting_before(part.end):
+            if part.source in constants(draft.graph):
+                new = _written_out(draft, part, layer, place, tensors, numbers)
+            elif made:
+                new = draft.layer_again(made[0], part.source, part.end)
+            else:
+                new = draft.layer(place, layer, part.source, part.end, tensors)
+                made.append(new)
+            draft.replace(part.end, draft.reshape_like(new, part.end, part.source))
+    counts = (before, before - option.freed + option.numbers)
+    book.add(
+        option.operator,
+        path,
+        tensors,
+        option.evidence,
+        counts,
+        arguments=_arguments(option.layer),
+        applied=option.evidence.tier.safe,
+        absorbs=True,
+    )
+
+
+def _written_out(
+    draft: Draft,
+    part: Part,
+    layer: nn.Module,
+    place: str,
+    tensors: tuple[str, ...],
+    numbers: dict[str, fx.Node],
+) -> fx.Node:
+    """The layer's own calls on a constant source, so that later folds see that its values are constant."""
+    module = _captured(layer)
+    (source,), (end,) = placeholders(module.graph), output_leaves(module.graph)
+    known: dict[fx.Node, fx.Node] = {source: part.source}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            name = str(node.target)
+            if name not in numbers:
+                value = attribute(module, name).detach()
+                numbers[name] = draft.number(f"{place}.{name}", value, value.dtype, tensors, part.end)
+            known[node] = numbers[name]
+        elif node.op == "call_function":
+            args, kwargs = map_arg((node.args, node.kwargs), known.__getitem__)
+            known[node] = draft.call(node.target, *args, path_of=part.end, **kwargs)
+    return known[end]
+
+
+def _arguments(layer: nn.Module) -> dict[str, Json]:
+    """What an operator's layer says that it recognised."""
+    said = getattr(layer, "arguments", None)
+    return dict(said()) if callable(said) else {}
+
+
+def _note_refused(draft: Draft, option: Option, path: str, book: Book) -> None:
+    """A near miss stays in the list, with the reason; a guess that is far off was only a guess."""
+    stored = sites.stored_nodes(_chain(option.group[0]), 0, 1)
+    before = sites.numbers(draft, [str(n.target) for n in stored])
+    book.add(
+        option.operator,
+        path,
+        draft.keys(stored),
+        option.evidence,
+        (before, before),
+        arguments=_arguments(option.layer),
+        applied=False,
+    )
