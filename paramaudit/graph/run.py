@@ -56,7 +56,9 @@ def call(
     args = map_arg(node.args, get)
     kwargs = map_arg(node.kwargs, get)
     if node.op == "call_function" and callable(node.target):
-        args, kwargs = pytree.tree_map(lambda v: _cast_argument(v, dtype), (args, kwargs))
+        if dtype is not None:  # a dtype is never inside of a list
+            args = tuple(_cast_argument(v, dtype) for v in args)
+            kwargs = {key: _cast_argument(v, dtype) for key, v in kwargs.items()}
         # a view may not fit the strides of a value that stands in for the one that the program computes
         view = torch.ops.aten.view.default
         target = torch.ops.aten.reshape.default if node.target is view else node.target

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import fx, nn
@@ -18,7 +19,8 @@ from paramaudit.graph.surgery import Draft
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
 from paramaudit.prove.affine import dense, judge
-from paramaudit.records import Evidence, Json, Matrix, Operator, Tier
+from paramaudit.prove.rounding import Run, witness
+from paramaudit.records import Evidence, Json, Matrix, Measured, Operator, Tier
 
 MERGE = "linear-chain"
 
@@ -68,6 +70,17 @@ def apply_chains(draft: Draft, choice: Choice, book: Book, tried: set[object]) -
     return changed
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a chain as a matrix; ``observed`` is the rounding it was seen to make, looked for once."""
+
+    at: tuple[int, int]
+    view: Matrix
+    freed: int
+    run: Run
+    observed: Callable[[], Measured]
+
+
 def _options(draft: Draft, group: Sequence[Chain], choice: Choice, book: Book) -> list[Option]:
     chain = group[0]
     found: list[Option] = []
@@ -76,66 +89,68 @@ def _options(draft: Draft, group: Sequence[Chain], choice: Choice, book: Book) -
         freed = sites.numbers(draft, names)
         if not freed:
             continue
-        source, target = chain.cuts[start], chain.cuts[stop]
-        view = probe.matrix(draft.module, chain.region, source, target)
-        view = dataclasses.replace(view, state=steps.state(source, target))
+        stretch = _stretch(draft, chain, (start, stop), freed, choice.seed)
         path = sites.path_of(chain, start, stop)
         for operator in looking_at(Matrix):
-            if choice.wants(operator.name, path):
-                option = _named(draft, chain, (start, stop), view, freed, operator, choice)
-                if option is None:
-                    continue
-                if choice.applies(option.evidence.tier):
-                    found.append(option)
-                else:
-                    _note_refused(draft, chain, option, path, book)
-        merged = _merged(draft, chain, (start, stop), view, freed)
-        if merged is not None and choice.wants(MERGE, path):
+            option = _named(stretch, operator) if choice.wants(operator.name, path) else None
+            if option is not None and choice.applies(option.evidence.tier):
+                found.append(option)
+            elif option is not None:
+                _note_refused(draft, chain, option, path, book)
+        merged = _merged(stretch) if choice.wants(MERGE, path) else None
+        if merged is not None:
             found.append(merged)  # last, so that a name of the same size is preferred
     return found
 
 
-def _merged(draft: Draft, chain: Chain, at: tuple[int, int], view: Matrix, freed: int) -> Option | None:
-    """The stretch as one matrix, where that is smaller."""
-    numbers = _dense_count(view)
-    if numbers >= freed:
-        return None
-    stored = Matrix(
-        view.weight.to(view.dtype).to(torch.float64),
-        view.bias.to(view.dtype).to(torch.float64) if view.bias is not None else None,
-        view.dtype,
-    )
+def _stretch(draft: Draft, chain: Chain, at: tuple[int, int], freed: int, seed: int) -> Stretch:
+    source, target = chain.cuts[at[0]], chain.cuts[at[1]]
+    view = probe.matrix(draft.module, chain.region, source, target)
+    view = dataclasses.replace(view, state=steps.state(source, target))
+    run = probe.runner(draft.module, chain.region, source, target, view.dtype)
+
+    @cache
+    def observed() -> Measured:
+        return witness(run, view, torch.Generator().manual_seed(seed))[0]
+
+    return Stretch(at, view, freed, run, observed)
+
+
+def _judged(stretch: Stretch, candidate: Matrix) -> Evidence:
     generator = torch.Generator().manual_seed(0)
-    run = probe.runner(draft.module, chain.region, chain.cuts[at[0]], chain.cuts[at[1]], view.dtype)
-    evidence = judge(view, stored, run, generator)
+    return judge(stretch.view, candidate, stretch.run, generator, stretch.observed)
+
+
+def _merged(stretch: Stretch) -> Option | None:
+    """The stretch as one matrix, where that is smaller."""
+    view, numbers = stretch.view, _dense_count(stretch.view)
+    if numbers >= stretch.freed:
+        return None
+    bias = view.bias.to(view.dtype).to(torch.float64) if view.bias is not None else None
+    evidence = _judged(stretch, Matrix(view.weight.to(view.dtype).to(torch.float64), bias, view.dtype))
     if not evidence.tier.safe:
         return None
-    return Option(*at, view, evidence, numbers, freed)
+    return Option(*stretch.at, view, evidence, numbers, stretch.freed)
 
 
-def _named(
-    draft: Draft,
-    chain: Chain,
-    at: tuple[int, int],
-    view: Matrix,
-    freed: int,
-    operator: Operator,
-    choice: Choice,
-) -> Option | None:
+def _named(stretch: Stretch, operator: Operator) -> Option | None:
     """The stretch as an operator, with the prover's evidence; None when nothing cheaper is proposed."""
+    view = stretch.view
     layer = operator.propose(view)
     if layer is None:
         return None
     numbers = sum(p.numel() for p in _floats(layer))
-    if numbers >= freed:
+    if numbers >= stretch.freed:
         return None
-    generator = torch.Generator().manual_seed(choice.seed)
-    run = probe.runner(draft.module, chain.region, chain.cuts[at[0]], chain.cuts[at[1]], view.dtype)
-    if not proven_affine(layer, view.weight.shape[1]):
+    width = view.weight.shape[1]
+    try:
+        evidence = _judged(stretch, dense(layer, width, view.dtype))
+        affine = evidence.tier is Tier.REFUTED or proven_affine(layer, width)
+    except ValueError:  # seen not to be affine
+        affine = False
+    if not affine:
         evidence = Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
-    else:
-        evidence = judge(view, dense(layer, view.weight.shape[1], view.dtype), run, generator)
-    return Option(*at, view, evidence, numbers, freed, operator.name, layer)
+    return Option(*stretch.at, view, evidence, numbers, stretch.freed, operator.name, layer)
 
 
 def proven_affine(layer: nn.Module, width: int) -> bool:

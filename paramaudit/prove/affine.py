@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,13 @@ def gap(original: Matrix, candidate: Matrix) -> Measured:
     return Measured(spectral_norm_above(_difference(original, candidate)), "spectral", PER)
 
 
-def judge(original: Matrix, candidate: Matrix, run: Run, generator: torch.Generator) -> Evidence:
+def judge(
+    original: Matrix,
+    candidate: Matrix,
+    run: Run,
+    generator: torch.Generator,
+    observed: Callable[[], Measured] | None = None,
+) -> Evidence:
     """What can be said about replacing one affine map by another.
 
     Args:
@@ -41,6 +48,7 @@ def judge(original: Matrix, candidate: Matrix, run: Run, generator: torch.Genera
         candidate: the map proposed, with stored numbers as they will be stored (see :func:`dense`).
         run: the original's own implementation, ``(n, in)`` to ``(n, out)`` in its dtype.
         generator: draws the inputs on which the original is observed.
+        observed: the original's rounding where it was observed before, for another candidate.
 
     Returns:
         ``exact``, ``rounding``, ``bounded``, or ``refuted`` with an input on which the maps differ.
@@ -52,7 +60,7 @@ def judge(original: Matrix, candidate: Matrix, run: Run, generator: torch.Genera
     if same:
         return Evidence(Tier.EXACT, same, gap=gap(original, candidate))
     apart = gap(original, candidate)
-    seen, _ = witness(run, original, generator)
+    seen = observed() if observed is not None else witness(run, original, generator)[0]
     norm = spectral_norm_below(_joined(original.weight, original.bias), generator)
     name = str(original.dtype).removeprefix("torch.")
     trusted = seen.value <= math.sqrt(original.noise) * norm
