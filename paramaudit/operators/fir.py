@@ -98,7 +98,7 @@ def propose(view: Matrix) -> Fir | None:
     stack = stacked(view)
     if stack is None or min(stack.rows, stack.columns) < 3:
         return None
-    for unit in deviations(stack, view):
+    for unit in deviations(stack, view)[:2]:  # the view's own rounding, no coarser
         alive = stack.values.abs() > SIGMAS * unit
         if not bool(alive.any()):
             return None
