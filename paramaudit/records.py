@@ -159,6 +159,22 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """A convolution along time: ``weight`` is ``(out, in / groups, taps)``, both float64 on the CPU.
+
+    ``padding`` is how many zeros stand on each side; ``dtype`` as for :class:`Matrix`.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
 class Curve:
     """A continuous piecewise-linear function of one variable with ``c`` channels, all float64 on the CPU.
 

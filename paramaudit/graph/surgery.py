@@ -194,22 +194,33 @@ class Draft:
         self._unsettled.clear()
 
     def layer(
-        self, name: str, layer: nn.Module, source: fx.Node, like: fx.Node, made_from: Sequence[str]
+        self,
+        name: str,
+        layer: nn.Module,
+        source: fx.Node,
+        like: fx.Node,
+        made_from: Sequence[str],
+        *,
+        whole: bool = False,
     ) -> fx.Node:
-        """Call a layer that maps ``source`` to a tensor shaped like ``like``."""
+        """Call a layer that maps ``source`` to a tensor with the last dimension of ``like``.
+
+        A layer for the ``whole`` of ``like`` returns all of its dimensions instead.
+        """
         target = self._store(name, layer)
         self.origin[target] = tuple(sorted(set(made_from)))
-        return self._call_layer(target, source, like)
+        return self._call_layer(target, source, like, whole)
 
     def layer_again(self, layer: fx.Node, source: fx.Node, like: fx.Node) -> fx.Node:
         """Call a layer that is already there on another tensor."""
         return self._call_layer(str(layer.target), source, like)
 
-    def _call_layer(self, target: str, source: fx.Node, like: fx.Node) -> fx.Node:
+    def _call_layer(self, target: str, source: fx.Node, like: fx.Node, whole: bool = False) -> fx.Node:
         node = self.graph.call_module(target, (source,))
         value = like.meta["val"]
+        leading = value.shape[:-1] if whole else source.meta["val"].shape[:-1]
         with self._symbolic():
-            node.meta["val"] = value.new_empty((*source.meta["val"].shape[:-1], value.shape[-1]))
+            node.meta["val"] = value.new_empty((*leading, value.shape[-1]))
         return self._describe(node, like)
 
     def read_again(self, stored_node: fx.Node, path_of: fx.Node) -> fx.Node:
