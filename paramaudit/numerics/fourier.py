@@ -81,11 +81,19 @@ def fit_window(rows: Tensor, found: Waves, window: Tensor, rounds: int = 4) -> t
     shapes = waves(found, rows.shape[1])
     gains = found.gains
     for _ in range(rounds):
-        scaled = gains[:, None] * shapes
-        weight = scaled.square().sum(0)
-        window = (rows * scaled).sum(0) / weight.clamp_min(1e-12 * float(weight.max()))
+        window = _window_under(rows, gains[:, None] * shapes)
         windowed = shapes * window
         gains = (rows * windowed).sum(1) / windowed.square().sum(1).clamp_min(torch.finfo(rows.dtype).tiny)
     windowed = shapes * window
     fitted = Waves(found.bins, found.sine, gains, windowed.norm(dim=1), found.scores)
     return fitted, window, rows - gains[:, None] * windowed
+
+
+def window_of(rows: Tensor, found: Waves, gains: Tensor) -> Tensor:
+    """The least-squares window ``(n,)`` of rows whose gains ``(m,)`` are known."""
+    return _window_under(rows, gains[:, None] * waves(found, rows.shape[1]))
+
+
+def _window_under(rows: Tensor, scaled: Tensor) -> Tensor:
+    weight = scaled.square().sum(0)
+    return (rows * scaled).sum(0) / weight.clamp_min(1e-12 * float(weight.max()))

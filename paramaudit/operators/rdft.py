@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paramaudit.numerics.bins import EDGES, Layout, common_gain, common_signs, plain_order
-from paramaudit.numerics.fourier import Waves, fit_gains, fit_window, match
+from paramaudit.numerics.fourier import Waves, fit_gains, fit_window, match, window_of
 from paramaudit.numerics.layers import parameter, plus, widened
 from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias, left_over, spread, stored, usable
 from paramaudit.numerics.windows import WINDOWS, window
@@ -254,7 +254,9 @@ def _scaling(
     scaling = {"sign": sign, "signs": own_signs, "edges": edges}
     minus = "-" if overall < 0 else ""
     if name == "stored":
-        return scaling | {"taps": taps * common, "scale": f"{minus}1"}
+        # fitted once more, now that the gains are clean: numbers of rows and window are no longer traded
+        known = torch.where(edge, EDGES[edges], 1.0) * signs * ~nothing
+        return scaling | {"taps": window_of(view.weight, found, known), "scale": f"{minus}1"}
     slack = SIGMAS * deviation / float((found.norms * ~nothing).norm()) + 4 * view.noise * common
     usual = [key for key, value in scales(size, taps).items() if abs(common - value) <= slack]
     if usual:
