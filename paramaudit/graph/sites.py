@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,10 @@ _MOST_CUTS = 12
 
 @dataclass(frozen=True)
 class Chain:
-    """``cuts[0]`` is the anchor, ``cuts[-1]`` the end; stored numbers act between consecutive cuts."""
+    """``cuts[0]`` is the anchor, ``cuts[-1]`` the end; stored numbers act between consecutive cuts.
+
+    They may not between the first two: the second is then the last node before they do.
+    """
 
     region: Region
     cuts: tuple[fx.Node, ...]
@@ -51,7 +55,8 @@ def chains(draft: Draft) -> Iterator[Chain]:
         # an unclean node may be the better anchor of what comes after it
         inner.update(n for n in found.layouts if n is not node and found.clean(n))
         dominators = _dominators(found)
-        for end in _ends(found, dominators):
+        # branches of a sum before the sum: two names beside each other may be less than one for both
+        for end in dict.fromkeys([*_branches(found), *_ends(found, dominators)]):
             cuts = _cuts(found, dominators, end, constant)
             if len(cuts) > 1 and (node, end) not in ended:
                 ended.add((node, end))
@@ -80,6 +85,14 @@ def _dominators(found: Region) -> dict[fx.Node, fx.Node]:
     return parent
 
 
+def _branches(found: Region) -> list[fx.Node]:
+    """Clean nodes that are added to, or subtracted from, another node of the region."""
+    sums = [n for n in found.layouts if facts.name(n) in ("aten::add", "aten::sub")]
+    several = [s for s in sums if len(set(s.all_input_nodes) & found.layouts.keys()) > 1]
+    parts = [n for s in several for n in s.all_input_nodes if n in found.layouts]
+    return [n for n in parts if n is not found.anchor and found.clean(n)]
+
+
 def _ends(found: Region, dominators: dict[fx.Node, fx.Node]) -> list[fx.Node]:
     """The last clean nodes before the region is left."""
     ends: dict[fx.Node, None] = {}
@@ -103,8 +116,10 @@ def _cuts(
         path.append(dominators[path[-1]])
     path = [node for node in reversed(path) if found.clean(node)]
     cuts = [path[0]]
-    for node in path[1:]:
+    for before, node in itertools.pairwise(path):
         acts = _stored_between(found, cuts[-1], node, constant)
+        if acts and len(cuts) == 1 and before is not path[0]:
+            cuts.append(before)  # a slice, or a plain factor, may be left to the graph
         if acts:
             cuts.append(node)
     if cuts[-1] is not end and len(cuts) > 1:

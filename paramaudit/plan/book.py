@@ -79,6 +79,15 @@ class Book:
         self.findings.append(finding)
         return key
 
+    def settle(self, named: Collection[str]) -> None:
+        """Drop near misses about numbers that one of the ``named`` operators holds by now."""
+        held = {t for f in self.findings if f.applied_by_default and f.operator in named for t in f.tensors}
+        self.findings = [
+            f
+            for f in self.findings
+            if f.applied_by_default or f.tier is not Tier.BOUNDED or not f.tensors or not held >= {*f.tensors}
+        ]
+
     @staticmethod
     def _within(finding: Finding, tensors: Collection[str]) -> bool:
         mine = set(finding.tensors)
