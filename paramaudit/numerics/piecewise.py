@@ -77,7 +77,8 @@ class Bend:
         result = self.slopes[0] * (values - self.points[0]) + self.at if leans else None
         for point, before, after in self.corners:
             part = torch.relu(values - point) if point else torch.relu(values)
-            part = part if isinstance(after, float) and after - before == 1.0 else part * (after - before)
+            step = after - before
+            part = part if isinstance(step, float) and step == 1.0 else part * step
             result = part if result is None else result + part
         return values if result is None else result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch.fx.node import map_arg
 
 from paramaudit.graph import curves, probe, sites
 from paramaudit.graph.curves import Part
-from paramaudit.graph.facts import constants
+from paramaudit.graph.facts import VIEWS, constants, is_identity, name
 from paramaudit.graph.program import attribute, output_leaves, placeholders
 from paramaudit.graph.shapes import shape
 from paramaudit.graph.sites import Chain
@@ -52,33 +52,61 @@ def apply_curves(draft: Draft, choice: Choice, book: Book, tried: set[object]) -
     """
     changed = False
     for _ in range(_MOST_RUNS):
-        found = next(_found(draft, choice, book, tried), None)
-        if found is None:
+        options = sorted(_found(draft, choice, book, tried), key=lambda option: option.numbers - option.freed)
+        stretches = [{n for part in option.group for n in part.nodes} for option in options]
+        touched: set[fx.Node] = set()
+        for option, nodes in zip(options, stretches, strict=True):
+            if touched & (nodes | {part.source for part in option.group}):
+                continue
+            _apply(draft, option, book)
+            touched |= nodes
+        if not options:
             break
-        _apply(draft, found, book)
         draft.clean()
         draft.settle()
         changed = True
     return changed
 
 
-def _found(draft: Draft, choice: Choice, book: Book, tried: set[object]) -> Iterator[Option]:
+def _found(draft: Draft, choice: Choice, book: Book, tried: set[object]) -> list[Option]:
+    """The best option of every group that has one; stretches of one network may overlap."""
+    found: list[Option] = []
     for key, group in _groups(draft).items():
         mark = ("curve", key, len(group))
         if mark in tried:
             continue
         options = _options(draft, group, choice, book)
         if options:
-            yield max(options, key=lambda option: option.freed - option.numbers)
-        tried.add(mark)
+            found.append(max(options, key=lambda option: option.freed - option.numbers))
+        else:
+            tried.add(mark)
+    return found
 
 
 def _groups(draft: Draft) -> dict[object, list[Part]]:
     """Parts by what they compute: calls of one shared module stand in one group."""
     groups: dict[object, list[Part]] = {}
     for part in curves.parts(draft.module):
-        groups.setdefault(sites.signature(_chain(part)), []).append(part)
+        groups.setdefault(_signature(part), []).append(part)
     return groups
+
+
+def _signature(part: Part) -> object:
+    """The calls with their constants, equal for two uses of the same numbers on whatever batches."""
+    number = {part.source: "%0"}
+
+    def shown(node: fx.Node) -> str:
+        return number.get(node, f"@{node.target if node.op == 'get_attr' else node.name}")
+
+    steps: list[str] = [str(part.source.meta["val"].dtype)]
+    for node in part.nodes:
+        source = node.args[0] if node.args else None
+        if isinstance(source, fx.Node) and source in number and (name(node) in VIEWS or is_identity(node)):
+            number[node] = number[source]
+            continue
+        steps.append(f"{node.target} {map_arg((node.args, node.kwargs), shown)}")
+        number[node] = f"%{len(steps)}"
+    return tuple(steps)
 
 
 def _chain(part: Part) -> Chain:
@@ -192,9 +220,11 @@ def _apply(draft: Draft, option: Option, book: Book) -> None:
     layer = option.layer.to(option.group[0].source.meta["val"].dtype)
     made: list[fx.Node] = []
     numbers: dict[str, fx.Node] = {}
+    constant = constants(draft.graph)
+    written = all(part.source in constant for part in option.group)  # or the numbers would be stored twice
     for part in option.group:
         with draft.graph.inserting_before(part.end):
-            if part.source in constants(draft.graph):
+            if written:
                 new = _written_out(draft, part, layer, place, tensors, numbers)
             elif made:
                 new = draft.layer_again(made[0], part.source, part.end)
@@ -229,11 +259,11 @@ def _written_out(
     known: dict[fx.Node, fx.Node] = {source: part.source}
     for node in module.graph.nodes:
         if node.op == "get_attr":
-            name = str(node.target)
-            if name not in numbers:
-                value = attribute(module, name).detach()
-                numbers[name] = draft.number(f"{place}.{name}", value, value.dtype, tensors, part.end)
-            known[node] = numbers[name]
+            leaf = str(node.target)
+            if leaf not in numbers:
+                value = attribute(module, leaf).detach()
+                numbers[leaf] = draft.number(f"{place}.{leaf}", value, value.dtype, tensors, part.end)
+            known[node] = numbers[leaf]
         elif node.op == "call_function":
             args, kwargs = map_arg((node.args, node.kwargs), known.__getitem__)
             known[node] = draft.call(node.target, *args, path_of=part.end, **kwargs)
