@@ -107,7 +107,7 @@ def test_an_audit_document_has_the_published_fields() -> None:
 def test_a_plan_document_has_the_published_fields() -> None:
     found = loads(report.render(PLAN, "json"))
     assert found["schema"] == "paramaudit/plan/1"
-    assert set(found) == {"schema", "model", "apply", "refused", "totals"}
+    assert set(found) == {"schema", "model", "apply", "refused", "totals", "beyond"}
     assert found["apply"] == ["front:rdft"]
     assert found["refused"] == [{"id": "body.deep:wavelet", "reason": "refuted"}]
 

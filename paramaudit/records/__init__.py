@@ -1,0 +1,68 @@
+"""The nouns of paramaudit: frozen records that every stage passes on.
+
+No rendering and no I/O here. Records that appear in a document carry exactly the
+fields of the document, so that a document can be read back.
+"""
+
+from paramaudit.records.contract import Contract, InputSpec, Loaded, Specialised
+from paramaudit.records.evidence import Evidence, Json, Measured, Tier, Verdict
+from paramaudit.records.findings import (
+    Audit,
+    Finding,
+    ModelInfo,
+    ModuleRow,
+    Plan,
+    Refusal,
+    RuleHit,
+    Skipped,
+    Totals,
+)
+from paramaudit.records.results import (
+    Attack,
+    Certificate,
+    Comparison,
+    Cost,
+    DeviceCost,
+    Flops,
+    Latency,
+    OutputError,
+    SwapProof,
+)
+from paramaudit.records.views import Curve, Example, Kernel, Matrix, Operator, PairedUnits, State
+
+__all__ = [
+    "Attack",
+    "Audit",
+    "Certificate",
+    "Comparison",
+    "Contract",
+    "Cost",
+    "Curve",
+    "DeviceCost",
+    "Evidence",
+    "Example",
+    "Finding",
+    "Flops",
+    "InputSpec",
+    "Json",
+    "Kernel",
+    "Latency",
+    "Loaded",
+    "Matrix",
+    "Measured",
+    "ModelInfo",
+    "ModuleRow",
+    "Operator",
+    "OutputError",
+    "PairedUnits",
+    "Plan",
+    "Refusal",
+    "RuleHit",
+    "Skipped",
+    "Specialised",
+    "State",
+    "SwapProof",
+    "Tier",
+    "Totals",
+    "Verdict",
+]

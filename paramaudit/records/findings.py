@@ -1,0 +1,119 @@
+"""An audit and its plan; the fields of a record are those of its document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from paramaudit.records.contract import Contract
+from paramaudit.records.evidence import Json, Measured, Tier, Verdict
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found, proven or refuted. Fields are those of the audit document."""
+
+    id: str
+    path: str
+    tensors: tuple[str, ...]
+    operator: str
+    arguments: Mapping[str, Json]
+    tier: Tier
+    reason: str
+    parameters_before: int
+    parameters_after: int
+    indices_after: int = 0
+    applied_by_default: bool = False
+    part_of: str | None = None
+    gap: Measured | None = None
+    witness: Measured | None = None
+    p_value: float | None = None
+    counterexample: str | None = None
+
+
+@dataclass(frozen=True)
+class RuleHit:
+    """The rule that speaks about a module."""
+
+    id: str
+    cls: str
+    operator: str | None
+
+
+@dataclass(frozen=True)
+class ModuleRow:
+    """One module path with its counts and verdict."""
+
+    path: str
+    type: str
+    parameters: int
+    own_parameters: int
+    parameters_after: int
+    rule: RuleHit | None
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that was looked at and left, with the reason."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Read off the programs before and after, never by adding findings."""
+
+    parameters_before: int
+    parameters_after: int
+    indices_after: int
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The audited model."""
+
+    target: str
+    sha256: str
+    format: str
+    parameters: int
+    buffers: int
+    bytes: int
+    exported: bool
+    why_not: str | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The whole result of a scan."""
+
+    model: ModelInfo
+    contract: Contract | None
+    modules: tuple[ModuleRow, ...]
+    findings: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...]
+    totals: Totals
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A finding that the plan does not apply, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be applied; ``totals`` are of the safe part, ``beyond`` of that with what was fitted."""
+
+    model: ModelInfo
+    apply: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+    totals: Totals
+    beyond: Totals | None = None

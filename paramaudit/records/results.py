@@ -1,0 +1,110 @@
+"""Certificates and costs; the fields of a record are those of its document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paramaudit.records.contract import Contract
+from paramaudit.records.evidence import Measured, Tier
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """One output compared; errors are largest absolute differences against float64."""
+
+    name: str
+    max_abs: float
+    original_error: float
+    refactored_error: float
+
+
+@dataclass(frozen=True)
+class SwapProof:
+    """The evidence of one applied swap."""
+
+    id: str
+    tier: Tier
+    gap: Measured | None
+    witness: Measured | None
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How the pair was attacked."""
+
+    restarts: int
+    steps: int
+    worst: float
+    ties: int
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Equivalence of two models. ``equivalent`` is None when it cannot be certified."""
+
+    equivalent: bool | None
+    tier: Tier
+    gap: Measured | None
+    outputs: tuple[OutputError, ...]
+    swaps: tuple[SwapProof, ...]
+    attack: Attack
+    counterexample: str | None
+    contract: Contract
+    original: str
+    refactored: str
+    versions: Mapping[str, str]
+    reason: str = ""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the refactored model is kept: it is equivalent, or fitted as the user asked for."""
+        return self.equivalent is True or (self.equivalent is None and self.tier is Tier.FITTED)
+
+
+@dataclass(frozen=True)
+class Flops:
+    """``total`` is None when anything is uncounted. 1 multiply-add = 2 FLOPs."""
+
+    total: int | None
+    uncounted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one forward pass; ``low`` and ``high`` are the quartiles."""
+
+    median: float
+    low: float
+    high: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class DeviceCost:
+    """Cost on one device; ``unavailable`` says why there are no numbers."""
+
+    latency_ms: Latency | None
+    peak_bytes: int | None = None
+    unavailable: str | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs."""
+
+    parameters: int
+    buffers: int
+    bytes: int
+    file_bytes: int | None
+    flops: Flops
+    devices: Mapping[str, DeviceCost]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two costs side by side; ``latency`` is original time / refactored time per device."""
+
+    original: Cost
+    refactored: Cost
+    latency: Mapping[str, float]

@@ -1,0 +1,119 @@
+"""What operators look at, and an entry of the atlas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class State:
+    """Which of a map's inputs are a state that its outputs replace: ``size`` numbers from ``first`` on."""
+
+    first: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An affine map ``y = W x + b`` on the last dimension.
+
+    ``weight`` is ``(out, in)`` and ``bias`` ``(out,)``, both float64 on the CPU. ``dtype`` is the
+    dtype in which the original stores and computes it; noise below its resolution is expected.
+    ``state`` is set where the graph says that the map updates one.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    dtype: torch.dtype = torch.float32
+    state: State | None = None
+
+    @property
+    def noise(self) -> float:
+        """Unit roundoff of the storage dtype: the relative size of noise to look through."""
+        return float(torch.finfo(self.dtype).eps) / 2
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A convolution along time: ``weight`` is ``(out, in / groups, taps)``, both float64 on the CPU.
+
+    ``padding`` is how many zeros stand on each side; ``dtype`` as for :class:`Matrix`.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A continuous piecewise-linear function of one variable with ``c`` channels, all float64 on the CPU.
+
+    ``knots`` ``(k,)`` increase; ``values`` ``(k, c)`` are the function at them; ``left`` and ``right``
+    ``(c,)`` are its slopes before the first and after the last. With a ``domain`` (low, high) the first and
+    last knot are its ends, and nothing is said of the function outside; None is the whole real line.
+    ``error`` bounds what rounding in float64 left out: the function that was meant lies within
+    ``error |[t;1]|`` of this one, at every t of the domain, in the Euclidean norm over the channels.
+    """
+
+    knots: Tensor
+    values: Tensor
+    left: Tensor
+    right: Tensor
+    domain: tuple[float, float] | None = None
+    dtype: torch.dtype = torch.float32
+    error: float = 0.0
+
+    @property
+    def noise(self) -> float:
+        """Unit roundoff of the storage dtype: the relative size of noise to look through."""
+        return float(torch.finfo(self.dtype).eps) / 2
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example of an operator file: a name and a function that builds the view."""
+
+    name: str
+    build: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One entry of the atlas.
+
+    ``propose`` may guess; it must not mutate the view and returns an ``nn.Module`` in float64 that maps
+    as the view does, or None. ``finds`` are proposed, proven and cheaper; ``ignores`` are near misses
+    that are never proven. ``view`` is the type of view that it looks at.
+    """
+
+    name: str
+    propose: Callable[[Any], nn.Module | None]
+    finds: tuple[Example, ...]
+    ignores: tuple[Example, ...]
+    view: type = Matrix
+
+
+@dataclass(frozen=True)
+class PairedUnits:
+    """A block ``x -> V relu(W x~) + d``, ``x~ = [x;1]``, whose hidden units are claimed to come in pairs.
+
+    ``first`` is ``[W | b]``, ``(hidden, in + 1)``, ``second`` is ``[V | d]``, ``(out, hidden + 1)``, both in
+    float64; ``pairs`` are index vectors that partner every unit; ``run`` is the block itself, ``(n, in)`` to
+    ``(n, out)``, in ``dtype``.
+    """
+
+    first: Tensor
+    second: Tensor
+    pairs: tuple[Tensor, Tensor]
+    run: Callable[[Tensor], Tensor]
+    dtype: torch.dtype
