@@ -247,6 +247,42 @@ def test_any_size_hop_and_order_is_found(half, name, hop, order):
 
 
 @FEW
+@given(
+    st.integers(12, 40),
+    st.sampled_from(["boxcar", "hann", "hamming", "blackman"]),
+    st.booleans(),
+    st.tuples(st.floats(0, 1), st.floats(0.5, 0.9)),
+    st.sampled_from(["both", "cosines", "sines"]),
+)
+def test_a_window_shorter_than_the_frame_stores_nothing(half, name, symmetric, place, part):
+    size = 2 * half
+    length = int(place[1] * (size - 4))
+    first = 2 + int(place[0] * (size - 4 - length))
+    taps = np.zeros(size)
+    taps[first : first + length] = scipy.signal.get_window(name, length, fftbins=not symmetric)
+    rows = bank(size, taps)
+    rows = {"both": rows, "cosines": rows[: half + 1], "sines": rows[half + 1 :]}[part]
+    view = Kernel(torch.from_numpy(rows)[:, None].float().double(), None, 8)
+    layer = proposed(view)
+    assert judged(view, layer).tier.safe
+    assert floats(layer) == 0
+    known = layer.arguments()
+    if part == "both":
+        named = "rectangular" if name == "boxcar" else f"{name}-symmetric" if symmetric else name
+        found = (known["window"], known["window_first"], known["window_length"])
+        assert found == (named, first, length)
+
+
+@pytest.mark.parametrize("part", [slice(0, 33), slice(33, 66)], ids=["cosines", "sines"])
+def test_a_short_window_may_stand_first(part: slice):
+    rows = bank(64, np.pad(np.hamming(49)[:-1], (0, 16)))[part]
+    view = Kernel(torch.from_numpy(rows)[:, None].float().double(), None, 8)
+    layer = proposed(view)
+    assert judged(view, layer).tier.safe
+    assert (layer.arguments()["window_first"], layer.arguments()["window_length"]) == (0, 48)
+
+
+@FEW
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
 def test_nothing_is_proven_of_random_kernels(out, taps, seed):
     view = Kernel(drawn(out, 1, taps, seed=seed).float().double(), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 COSINE_SUMS = {
@@ -26,6 +27,9 @@ WINDOWS = (
     "sine-centred",
 )
 """All names, simplest first."""
+
+Span = tuple[int, int]
+"""First sample and length of a window that is shorter than its frame."""
 
 
 def window(name: str, size: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
@@ -53,3 +57,35 @@ def window(name: str, size: int, dtype: torch.dtype, device: torch.device | str 
     for order, amount in enumerate(COSINE_SUMS[base]):
         result = result + (-1) ** order * amount * torch.cos(time * (2 * math.pi * order / length))
     return result.to(dtype)
+
+
+def placed(
+    name: str, size: int, span: Span | None, dtype: torch.dtype, device: torch.device | str = "cpu"
+) -> Tensor:
+    """The window ``(size,)`` that is zero outside of ``span``; None is all of the frame."""
+    if span is None:
+        return window(name, size, dtype, device)
+    first, length = span
+    return F.pad(window(name, length, dtype, device), (first, size - first - length))
+
+
+def spans(heard: Tensor) -> list[tuple[str, Span]]:
+    """Where windows may lie, with their names, that are heard at the samples that are true in ``(n,)``.
+
+    None when that is all of the frame, but for the first or last sample, where many windows are zero.
+    """
+    places = heard.nonzero()[:, 0]
+    size = len(heard)
+    if not len(places):
+        return []
+    first, end = int(places[0]), int(places[-1]) + 1
+    if first <= 1 and end >= size - 1:
+        return []
+    found: dict[tuple[str, Span], None] = {}
+    for name in WINDOWS:
+        ends = window(name, 8, torch.float64)[[0, -1]].abs() < 1e-12
+        stop = min(end + int(ends[1]), size)
+        # at the first sample of the frame all sines are zero, whatever the window is
+        starts = (0, first) if first == 1 else (first - int(ends[0]),)
+        found.update({(name, (start, stop - start)): None for start in starts if start >= 0})
+    return list(found)

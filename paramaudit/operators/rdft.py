@@ -4,8 +4,8 @@ What it finds:    A matrix whose rows are cosines and sines of Fourier bins unde
                   bins in any order (real then imaginary, the other way round, in turns, or permuted), either
                   sign of the imaginary part, rows of zeros for the sine of DC and Nyquist, a common gain or
                   one a row. Known windows (rectangular, Hann, Hamming, Blackman, sine; periodic and
-                  symmetric) and usual normalisations are computed; any other window is stored as n numbers,
-                  any other gain as 1 or, where rows differ, m.
+                  symmetric; as long as the frame or shorter) and usual normalisations are computed; any other
+                  window is stored as n numbers, any other gain as 1 or, where rows differ, m.
 Why it matters:   m n numbers are none, and a product costs O(n log n).
 Proof:            The gap to the original is bounded for all inputs and compared with the original's own
                   rounding. Bins are found by a matched filter under each window; an unknown window is the
@@ -19,7 +19,7 @@ Source:           Oppenheim and Schafer, Discrete-Time Signal Processing, 8.5 an
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,17 @@ from paramaudit.numerics.bins import EDGES, Layout, common_gain, common_signs, p
 from paramaudit.numerics.fourier import Waves, fit_gains, fit_window, match, window_of
 from paramaudit.numerics.layers import parameter, plus, widened
 from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias, left_over, spread, stored, usable
-from paramaudit.numerics.windows import WINDOWS, window
+from paramaudit.numerics.windows import WINDOWS, Span, placed, spans
 from paramaudit.records import Example, Json, Matrix, Operator
+
+
+@dataclass(frozen=True)
+class Taper:
+    """A window ``(n,)`` with its name, or "stored", and the part of the frame that it covers (None: all)."""
+
+    name: str
+    taps: Tensor
+    span: Span | None = None
 
 
 def scales(size: int, taps: Tensor) -> dict[str, float]:
@@ -70,6 +79,7 @@ class RealDft(nn.Module):
         rows: ``(m,)`` int64 for the layout "rows": bin, plus n//2 + 1 for the imaginary part.
         signs: ``(m,)`` int64, when rows have signs of their own.
         bias: ``(m,)`` or None.
+        span: first sample and length of a window that is shorter than the frame.
     """
 
     rows: Tensor | None
@@ -88,14 +98,15 @@ class RealDft(nn.Module):
         rows: Tensor | None = None,
         signs: Tensor | None = None,
         bias: Tensor | None = None,
+        span: Span | None = None,
     ) -> None:
         super().__init__()
         self.size, self.layout, self.sign = size, layout, sign
-        self.window_name, self.scale, self.edges = window_name, scale, edges
+        self.window_name, self.span, self.scale, self.edges = window_name, span, scale, edges
         self.taps, self.gains, self.bias = parameter(taps), parameter(gains), parameter(bias)
         self.register_buffer("rows", rows)
         self.register_buffer("signs", signs)
-        known = torch.ones(size) if taps is not None else window(window_name, size, torch.float64)
+        known = torch.ones(size) if taps is not None else placed(window_name, size, span, torch.float64)
         factor = scales(size, known)[scale.removeprefix("-")]
         self._factor = -factor if scale.startswith("-") else factor
 
@@ -106,6 +117,8 @@ class RealDft(nn.Module):
         if name != "rows":
             named["real"] = [real[0], real[1] - 1] if real[1] > real[0] else None
             named["imaginary"] = [imaginary[0], imaginary[1] - 1] if imaginary[1] > imaginary[0] else None
+        if self.span is not None:
+            named |= {"window_first": self.span[0], "window_length": self.span[1]}
         stores = {"gains": self.gains, "signs": self.signs}
         return named | {
             "sign": self.sign,
@@ -121,8 +134,8 @@ class RealDft(nn.Module):
         wide = widened(inputs)
         if self.taps is not None:
             wide = wide * self.taps.to(wide.dtype)
-        elif self.window_name != "rectangular":
-            wide = wide * window(self.window_name, self.size, wide.dtype, wide.device)
+        elif self.window_name != "rectangular" or self.span is not None:
+            wide = wide * placed(self.window_name, self.size, self.span, wide.dtype, wide.device)
         spectrum = torch.fft.rfft(wide)
         real, imaginary = spectrum.real, spectrum.imag * -self.sign
         if self.edges != "1":
@@ -153,10 +166,10 @@ def propose(view: Matrix) -> RealDft | None:
     rows, size = weight.shape
     if size < 4 or not usable(view):
         return None
-    name, taps = _window(weight)
-    if not name:
+    taper = _window(weight, view.noise)
+    if taper is None:
         return None
-    found, residual = fit_gains(weight, match(weight, taps), taps)
+    found, residual = fit_gains(weight, match(weight, taper.taps), taper.taps)
     norms = weight.norm(dim=1)
     noise = torch.maximum(2 * residual.norm(dim=1).median(), 128 * view.noise * norms.max())
     nothing = norms <= noise
@@ -165,14 +178,14 @@ def propose(view: Matrix) -> RealDft | None:
     found = replace(found, gains=found.gains.where(~nothing, 0.0))
     residual = residual.where(~nothing[:, None], weight)
     deviation = spread(residual, rows)
-    if name == "stored" or left_over(residual, weight) > 16 * view.noise:
-        freely, free_taps, free = fit_window(weight, found, taps)
-        if name == "stored" or spread(free, rows + size) < 0.9 * deviation:
-            name, taps, found, residual = "stored", free_taps, freely, free
+    if taper.name == "stored" or left_over(residual, weight) > 16 * view.noise:
+        freely, free_taps, free = fit_window(weight, found, taper.taps)
+        if taper.name == "stored" or spread(free, rows + size) < 0.9 * deviation:
+            taper, found, residual = Taper("stored", free_taps), freely, free
             deviation = spread(residual, rows + size)
     if left_over(residual, weight) > NOISY:
         return None
-    layer = _tidied(view, found, nothing, name, taps, deviation)
+    layer = _tidied(view, found, nothing, taper, deviation)
     kept = sum(t.numel() for t in layer.parameters())
     return layer if kept < weight.numel() else None
 
@@ -186,42 +199,42 @@ def _some(weight: Tensor, count: int) -> Tensor:
     return some[torch.linspace(0, len(some) - 1, min(count, len(some))).long()] if len(some) else some
 
 
-def _window(weight: Tensor) -> tuple[str, Tensor]:
-    """The window under which sampled rows look most like waves; an empty name when they do not.
+def _window(weight: Tensor, noise: float) -> Taper | None:
+    """The window under which sampled rows look most like waves; None when they do not.
 
     A window that is not known is first taken for the mean loudness of the rows.
     """
     size = weight.shape[1]
-    nowhere = "", torch.ones(size, dtype=weight.dtype)
     some = _some(weight, 24)
     if not len(some):
-        return nowhere
-    starts = [(name, window(name, size, torch.float64)) for name in WINDOWS]
-    scored = [(float(match(some, taps).scores.median()), name, taps) for name, taps in starts]
+        return None
+    loudest = some.abs().amax(0)
+    short = spans(loudest > 8 * noise * float(loudest.max()))
+    places = [*((name, None) for name in WINDOWS), *short]
+    starts = [Taper(name, placed(name, size, span, torch.float64), span) for name, span in places]
+    scored = [(float(match(some, start.taps).scores.median()), start) for start in starts]
     score = max(entry[0] for entry in scored)
     if score < 0.5:
-        return nowhere
+        return None
     if score < 0.9:
         many = _some(weight, 512)
         loudness = (many / many.norm(dim=1, keepdim=True)).square().mean(0).sqrt()
         free = float(match(some, loudness).scores.median())
         if free > score and free > 0.7:
-            return "stored", loudness
+            return Taper("stored", loudness)
     if score < 0.7:
-        return nowhere
+        return None
     fits = [
-        (float(fit_gains(some, match(some, taps), taps)[1].norm()), name, taps)
-        for near, name, taps in scored
+        (float(fit_gains(some, match(some, start.taps), start.taps)[1].norm()), start)
+        for near, start in scored
         if near >= score - 0.05
     ]
     least = min(fit[0] for fit in fits)
     # the simplest of those that fit as well
-    return next((name, taps) for left, name, taps in fits if left <= least * (1 + 1e-9))
+    return next(start for left, start in fits if left <= least * (1 + 1e-9))
 
 
-def _tidied(
-    view: Matrix, found: Waves, nothing: Tensor, name: str, taps: Tensor, deviation: float
-) -> RealDft:
+def _tidied(view: Matrix, found: Waves, nothing: Tensor, taper: Taper, deviation: float) -> RealDft:
     """The layer with clean arguments wherever the numbers are clean within the noise."""
     size = view.weight.shape[1]
     half = size // 2 + 1
@@ -230,15 +243,14 @@ def _tidied(
     if layout is None:
         layout = ("rows", (0, 0), (0, 0))
         rows = torch.where(nothing, half, found.bins + half * found.sine)
-    scaling = _scaling(view, found, nothing, name, taps, deviation)
-    return RealDft(size, layout, window_name=name, rows=rows, bias=kept_bias(view), **scaling)
+    scaling = _scaling(view, found, nothing, taper, deviation)
+    bias = kept_bias(view)
+    return RealDft(size, layout, window_name=taper.name, rows=rows, bias=bias, span=taper.span, **scaling)
 
 
-def _scaling(
-    view: Matrix, found: Waves, nothing: Tensor, name: str, taps: Tensor, deviation: float
-) -> dict[str, Any]:
+def _scaling(view: Matrix, found: Waves, nothing: Tensor, taper: Taper, deviation: float) -> dict[str, Any]:
     """Signs, gains and a window to be stored, as arguments of the layer that are not the usual ones."""
-    size = view.weight.shape[1]
+    size, name, taps = view.weight.shape[1], taper.name, taper.taps
     real = ~found.sine & ~nothing
     sizes = found.gains.abs()
     edge = real & ((found.bins == 0) | (2 * found.bins == size))
@@ -315,6 +327,14 @@ def _own_window(size: int) -> Matrix:
     return stored(np.concatenate([real, imaginary]))
 
 
+def _short_window(size: int) -> Matrix:
+    """A Hann window of 3/4 of the frame, an eighth from its start."""
+    window = np.zeros(size)
+    window[size // 8 : size // 8 + 3 * size // 4] = scipy.signal.get_window("hann", 3 * size // 4)
+    real, imaginary = _bins(size, np.arange(size // 2 + 1), window)
+    return stored(np.concatenate([real, imaginary]))
+
+
 def _between_bins(size: int) -> Matrix:
     """Frequencies a tenth of a bin off."""
     time = np.arange(size)
@@ -351,6 +371,7 @@ OPERATOR = Operator(
         Example("shuffled rows and signs, bias", lambda: _shuffled(90)),
         Example("a gain for every bin", lambda: _own_gains(52)),
         Example("Kaiser window", lambda: _own_window(64)),
+        Example("a window shorter than the frame", lambda: _short_window(64)),
         Example("eight points", lambda: _blocks(8, 0, 4)),
     ),
     ignores=(
