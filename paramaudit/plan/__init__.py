@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from paramaudit.graph.joined import join, part
 from paramaudit.graph.program import Program
 from paramaudit.graph.surgery import Draft
+from paramaudit.operators import OPERATORS
 from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.chains import apply_chains
 from paramaudit.plan.curves import apply_curves
@@ -19,10 +21,27 @@ _MOST_ROUNDS = 20
 def best_plan(program: Program, choice: Choice) -> tuple[Program, Book]:
     """Rewrite a copy of ``program`` until nothing changes.
 
+    Where one map of several inputs may store less than their own maps do, both are planned, and the smaller
+    plan is taken.
+    """
+    draft, book = _planned(Draft(program), choice)
+    joint = Draft(program)
+    if joins := join(joint):
+        joint, other = _planned(joint, choice)
+        part(joint, joins)
+        if joint.count() < draft.count():
+            draft, book = joint, other
+    book.settle({operator.name for operator in OPERATORS})
+    return draft.finish(), book
+
+
+def _planned(draft: Draft, choice: Choice) -> tuple[Draft, Book]:
+    """Rewrite until nothing changes.
+
     First functions of one variable, everything that simplifies the graph, then chains and operators, to a
     fixed point; then folds into what is left, which would hide operators if they came first.
     """
-    draft, book = Draft(program), Book()
+    book = Book()
     report_not_finite(draft, book)
     report_unread(draft, choice, book)
     tried: set[object] = set()
@@ -31,7 +50,7 @@ def best_plan(program: Program, choice: Choice) -> tuple[Program, Book]:
             continue
         if not _each(draft, 1, choice, book):
             break
-    return draft.finish(), book
+    return draft, book
 
 
 def _simplify(draft: Draft, choice: Choice, book: Book, tried: set[object]) -> bool:
