@@ -119,6 +119,33 @@ def test_strides_padding_and_channels(stride: int, padding: int, channels: int):
         assert_alike(before, after, torch.randn(4, channels, time))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision(dtype: torch.dtype):
+    module = nn.Sequential(Vad(hann(64), 16).front).to(dtype)
+    module[0].weight.data = torch.from_numpy(hann(64))[:, None].to(dtype)
+    before, after, book = planned(module, torch.randn(2, 1, 200).to(dtype))
+    assert applied(book)
+    assert_alike(before, after, torch.randn(3, 1, 150).to(dtype), within=4 * torch.finfo(dtype).eps)
+
+
+def test_in_float64_the_transform_rounds_as_the_convolution_does():
+    """Neither is exact there, so it may be offered and not applied; it is never a counterexample."""
+    before, after, book = planned(Vad(hann(64), 16).double(), torch.randn(2, 1, 200, dtype=torch.float64))
+    (finding,) = book.findings
+    assert finding.tier in (Tier.EXACT, Tier.ROUNDING, Tier.BOUNDED)
+    assert_alike(before, after, torch.randn(3, 1, 150, dtype=torch.float64), within=1e-13)
+
+
+def test_one_after_the_other():
+    first, rows = Vad(hann(32), 8).front, hann(10)
+    second = nn.Conv1d(34, 34 * len(rows), 10, 2, groups=34, bias=False)
+    second.weight.data = torch.from_numpy(np.tile(rows, (34, 1)))[:, None].float()
+    before, after, book = planned(nn.Sequential(first, second), torch.randn(2, 1, 300))
+    assert [f.path for f in applied(book)] == ["0", "1"]
+    assert not after.parameters
+    assert_alike(before, after, torch.randn(3, 1, 400))
+
+
 class TwoParts(nn.Module):
     """Real and imaginary parts by two convolutions of a signal that is mirrored at its ends."""
 

@@ -27,14 +27,19 @@ _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Site:
-    """A convolution of ``source`` by numbers that only it reads, and the matrix of one frame."""
+    """A convolution by numbers that only it reads, and the matrix of one frame."""
 
     node: fx.Node
-    source: fx.Node
     stored: tuple[fx.Node, ...]
     view: Kernel
     matrix: Matrix
     freed: int
+
+    @property
+    def source(self) -> fx.Node:
+        """What is convolved by now: an earlier swap may have put another node there."""
+        source: fx.Node = facts.bound(self.node)["input"]
+        return source
 
     @property
     def path(self) -> str:
@@ -79,9 +84,9 @@ def _sites(draft: Draft, tried: set[object]) -> Iterator[Site]:
     stale = facts.stale(draft.graph) if nodes else set()
     for node in nodes:
         given = facts.bound(node)
-        source, stored = given["input"], tuple(given[k] for k in ("weight", "bias") if given[k] is not None)
+        stored = tuple(given[k] for k in ("weight", "bias") if given[k] is not None)
         key = ("kernel", node.name, *(str(n.target) for n in stored))
-        if key in tried or not draft.alone(*stored) or stale & {node, source, *stored}:
+        if key in tried or not draft.alone(*stored) or stale & {node, given["input"], *stored}:
             continue
         tried.add(key)
         view = _view(draft, node)
@@ -89,12 +94,13 @@ def _sites(draft: Draft, tried: set[object]) -> Iterator[Site]:
         names = [str(n.target) for n in stored if str(n.target) not in draft.program.buffers]
         freed = sites.numbers(draft, names)
         if view is not None and matrix is not None and freed:
-            yield Site(node, source, stored, view, matrix, freed)
+            yield Site(node, stored, view, matrix, freed)
 
 
 def _has_one_channel(node: fx.Node) -> bool:
     """Whether every filter of a convolution along one dimension reads one channel."""
-    sizes = shape(node.args[1]) if isinstance(node.args[1], fx.Node) else None
+    weight = facts.bound(node)["weight"]
+    sizes = shape(weight) if isinstance(weight, fx.Node) else None
     return sizes is not None and len(sizes) == 3 and sizes[1] == 1
 
 
