@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import paramaudit as pa
 from paramaudit.audit import Scan
 
-PROPERTY = settings(max_examples=8, deadline=None, derandomize=True, database=None)
+PROPERTY = settings(max_examples=5, deadline=None, derandomize=True, database=None)
 
 
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:
