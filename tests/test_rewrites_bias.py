@@ -140,3 +140,47 @@ def test_rotary_positions_keep_the_key_bias():
     result = scan(model, SEQUENCE, draw(2, 4, WIDTH, seed=2))
     assert untouched(result, model)
     assert_same(result, model, draw(4, 5, WIDTH, seed=3), draw(4, 7, WIDTH, seed=4))
+
+
+class WrittenOut(Projections):
+    """Attention as products, its weights made by ``norm``."""
+
+    def __init__(self, norm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        q, k, v = self.split(self.q(x)), self.split(self.k(y)), self.split(self.v(y))
+        out = self.norm(q @ k.transpose(-1, -2)) @ v
+        return self.out(out.transpose(1, 2).flatten(-2))
+
+
+def test_value_biases_go_where_the_weights_are_returned_too():
+    class Averaged(SelfAttention):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.attend(x, x, x)[0]
+
+    for model, inputs in (
+        (seeded(Averaged), [SEQUENCE]),
+        (seeded(WrittenOut, lambda s: s.softmax(-1)), [SEQUENCE, draw(2, 4, WIDTH, seed=2)]),
+    ):
+        result = scan(model, *inputs)
+        assert after(result) == 4 * WIDTH * WIDTH + 2 * WIDTH
+        fresh = [draw(4, 5 + i, WIDTH, seed=3 + i) for i in range(len(inputs))]
+        assert_same(result, model, *fresh)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda s: s.sigmoid(),
+        lambda s: s.softmax(-2),
+        lambda s: s.softmax(-1) * 2,
+        lambda s: s.softmax(-1).transpose(-1, -2).transpose(-1, -2) + 1e-3,
+    ],
+)
+def test_a_value_bias_stays_where_the_weights_do_not_add_up_to_one(norm):
+    model = seeded(WrittenOut, norm)
+    result = scan(model, SEQUENCE, SEQUENCE + 1)
+    assert after(result) >= 4 * WIDTH * WIDTH + 3 * WIDTH
+    assert_same(result, model, draw(4, 5, WIDTH, seed=3), draw(4, 5, WIDTH, seed=4))

@@ -42,13 +42,12 @@ def curve_gap(original: Curve, candidate: Curve) -> Measured:
     pieces = torch.maximum(apart[:-1], apart[1:]) / torch.minimum(lengths[:-1], lengths[1:])
     worst = float(pieces.max()) if len(pieces) else float(apart.max() / lengths.min())
     if original.domain is None:
-        for slope, end in (
-            (original.left - candidate.left, 0),
-            (original.right - candidate.right, -1),
-        ):
-            steep = float(slope.norm())
-            rest = float(apart[end]) + steep * float(points[end].abs())
-            worst = max(worst, steep + rest / float(lengths[end]) / _FAR)
+        # Beyond a last knot k: |d(t)| <= |d(k)| + s |t - k|, where |d(k)| is at most worst |[k;1]|, and every
+        # t beyond the last point is farther out than _FAR |[k;1]|.
+        steepest = max(
+            float(s.norm()) for s in (original.left - candidate.left, original.right - candidate.right)
+        )
+        worst = max(worst, steepest + (worst + steepest) / _FAR)
     slack = 64 * _EPS * (_largest(original) + _largest(candidate))
     return Measured(worst * (1 + 1e-12) + slack + original.error + candidate.error, "uniform", PER)
 

@@ -26,11 +26,13 @@ from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.reads import Read, moves, reads
 from paramaudit.graph.run import evaluate
-from paramaudit.graph.shapes import shape
+from paramaudit.graph.shapes import same, shape
 from paramaudit.graph.surgery import Draft
 
 _aten = torch.ops.aten
 _ATTENTION = "aten::scaled_dot_product_attention"
+_SOFTMAX = ("aten::softmax", "aten::_softmax")
+_INNER = (_ATTENTION, "aten::bmm", "aten::matmul", "aten::baddbmm", "aten::mul", "aten::div", *_SOFTMAX)
 
 
 def find(draft: Draft) -> Iterator[Match]:
@@ -59,7 +61,9 @@ def find(draft: Draft) -> Iterator[Match]:
         followers = [r.consumer for r in found if _is_key(region, r) or r in moved]
         # everything else that reads the layer must go on reading the same numbers
         kept = tuple(r.operand for r in found if not _is_key(region, r) and r not in moved)
-        olds = tuple(dict.fromkeys((*_observed(followers, outputs), *kept)))
+        read_keys = [r.consumer for r in found if _is_key(region, r)]
+        carrying = {r.consumer for r in moved}
+        olds = tuple(sorted({*outputs, *_observed(read_keys, carrying), *kept}))
         yield Match(
             module_path(followers[0]) if followers else module_path(node),
             olds,
@@ -87,7 +91,7 @@ def _is_key(region: Region, read: Read) -> bool:
 def _only_softmax(score: fx.Node) -> bool:
     """Whether a score is read by nothing but softmaxes over its last axis."""
     for user in score.users:
-        if facts.name(user) in ("aten::softmax", "aten::_softmax"):
+        if facts.name(user) in _SOFTMAX:
             rank = len(shape(user) or ())
             if facts.argument(user, 1, "dim") % rank != rank - 1:
                 return False
@@ -97,7 +101,12 @@ def _only_softmax(score: fx.Node) -> bool:
 
 
 def _is_value(region: Region, read: Read) -> bool:
+    """Whether a read is the value operand of an attention, with the key positions in the batch."""
     consumer, dims = read.consumer, region.layouts[read.operand]
+    if facts.name(consumer) in ("aten::bmm", "aten::matmul"):
+        weights = consumer.args[0]
+        second = consumer.args[1] is read.operand and weights is not read.operand
+        return second and _sums_to_one(weights) and not any(a.feature for a in dims[-2])
     return (
         facts.name(consumer) == _ATTENTION
         and consumer.args[2] is read.operand
@@ -107,6 +116,19 @@ def _is_value(region: Region, read: Read) -> bool:
         and facts.argument(consumer, 3, "attn_mask") is None
         and not any(a.feature for a in dims[-2])
     )
+
+
+def _sums_to_one(node: Any) -> bool:
+    """Whether the rows of a tensor are those of a softmax over its last axis."""
+    while isinstance(node, fx.Node) and facts.name(node) not in _SOFTMAX:
+        source = node.args[0] if node.args else None
+        views = facts.is_identity(node) or facts.name(node) in facts.VIEWS
+        sizes = [shape(n) or () for n in (node, source) if isinstance(n, fx.Node)]
+        if not views or len(sizes) < 2 or not all(sizes) or not same(sizes[0][-1], sizes[1][-1]):
+            return False
+        node = source
+    rank = len(shape(node) or ()) if isinstance(node, fx.Node) else 0
+    return bool(rank) and facts.argument(node, 1, "dim") % rank == rank - 1
 
 
 def _output(draft: Draft, read: Read, constant: set[fx.Node]) -> fx.Node | None:
@@ -124,19 +146,17 @@ def _output(draft: Draft, read: Read, constant: set[fx.Node]) -> fx.Node | None:
         node = user
 
 
-def _observed(followers: list[fx.Node], outputs: tuple[fx.Node, ...]) -> tuple[fx.Node, ...]:
-    """Nodes whose value must not change: output projections, and softmaxes where only keys are touched."""
-    if outputs:
-        return outputs
-    found: list[fx.Node] = []
-    stack = list(followers)
+def _observed(followers: list[fx.Node], carrying: set[fx.Node]) -> set[fx.Node]:
+    """Nodes after the keys whose value must not change: softmaxes, and attentions that carry no value on."""
+    found: set[fx.Node] = set()
+    stack = [node for node in followers if node not in carrying]
     while stack:
         node = stack.pop()
-        if facts.name(node) in (_ATTENTION, "aten::softmax", "aten::_softmax"):
-            found.append(node)
+        if facts.name(node) in (_ATTENTION, *_SOFTMAX):
+            found.add(node)
         else:
             stack.extend(node.users)
-    return tuple(sorted(set(found)))
+    return found
 
 
 def _data(olds: tuple[fx.Node, ...], stop: fx.Node, constant: set[fx.Node]) -> tuple[fx.Node, ...]:
@@ -148,7 +168,7 @@ def _data(olds: tuple[fx.Node, ...], stop: fx.Node, constant: set[fx.Node]) -> t
         if node in seen or node in constant or node is stop:
             continue
         seen.add(node)
-        if node in olds or moves(node) or facts.name(node) in (_ATTENTION, "aten::bmm", "aten::mul"):
+        if node in olds or moves(node) or facts.name(node) in _INNER:
             stack.extend(
                 i for i in node.all_input_nodes if isinstance(i.meta.get("val"), Tensor | list | tuple)
             )
