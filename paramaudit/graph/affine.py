@@ -43,10 +43,16 @@ class Region:
         return int(dim_size(self.layouts[node][-1]))
 
 
-def region(anchor: fx.Node, constant: Set[fx.Node], layout: Dims | None = None) -> Region | None:
+def region(
+    anchor: fx.Node,
+    constant: Set[fx.Node],
+    layout: Dims | None = None,
+    unsafe: Set[fx.Node] | None = None,
+) -> Region | None:
     """The nodes that are affine in ``anchor``; None when it cannot be an anchor.
 
-    ``layout`` says which of the anchor's dimensions are features; by default the last one.
+    ``layout`` says which of the anchor's dimensions are features; by default the last one. ``unsafe`` is
+    what :func:`facts.stale` says of the graph, for callers that ask for many regions.
     """
     dims = shape(anchor)
     value = anchor.meta.get("val")
@@ -54,7 +60,7 @@ def region(anchor: fx.Node, constant: Set[fx.Node], layout: Dims | None = None) 
         return None
     if not isinstance(value, Tensor) or value.dtype not in _DTYPES:
         return None
-    unsafe = facts.stale(anchor.graph)
+    unsafe = facts.stale(anchor.graph) if unsafe is None else unsafe
     if anchor in unsafe:
         return None
     if anchor in constant:
@@ -78,11 +84,11 @@ def region(anchor: fx.Node, constant: Set[fx.Node], layout: Dims | None = None) 
 
 
 def _zeros(anchor: fx.Node, start: Dims, unsafe: Set[fx.Node]) -> dict[fx.Node, Dims]:
-    """Zeros as large as the anchor's batch, such as a first state: affine in it whatever their features are."""
+    """Zeros as large as the anchor's batch, such as a first state: affine with any features."""
     batch = [dim for dim in start if not is_feature(dim)]
     found: dict[fx.Node, Dims] = {}
-    for node in anchor.graph.nodes if batch else ():
-        sizes = shape(node) if facts.is_zeros(node) and node not in unsafe else None
+    for node in facts.zeros(anchor.graph) if batch else ():
+        sizes = shape(node) if node not in unsafe else None
         if not sizes or len(sizes) <= len(batch) or node.meta["val"].dtype != anchor.meta["val"].dtype:
             continue
         leads = all(same(dim_size(d), s) for d, s in zip(batch, sizes, strict=False))

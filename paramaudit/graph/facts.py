@@ -20,6 +20,9 @@ SAME = frozenset(
 )
 _DROPOUTS = ("aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout")
 _UNCERTAIN = ("empty", "dropout", "rand", "rrelu", "fractional_max_pool")
+_aten = torch.ops.aten
+_ZEROS = (_aten.zeros.default, _aten.new_zeros.default, _aten.zeros_like.default)
+_FILLED = {_aten.full.default: 1, _aten.new_full.default: 2, _aten.full_like.default: 1}
 _MAY_RETURN_IT = frozenset(
     f"aten::{call}"
     for call in (
@@ -37,12 +40,13 @@ def name(node: fx.Node) -> str:
     return "getitem" if node.op == "call_function" and node.target is operator.getitem else ""
 
 
-def is_zeros(node: fx.Node) -> bool:
-    """Whether a call returns a new tensor of zeros."""
-    call = name(node)
-    filled = call in ("aten::full", "aten::new_full", "aten::full_like")
-    fill = argument(node, 1 if call != "aten::new_full" else 2, "fill_value") if filled else None
-    return call in ("aten::zeros", "aten::new_zeros", "aten::zeros_like") or (filled and fill == 0)
+def zeros(graph: fx.Graph) -> list[fx.Node]:
+    """The calls that return a new tensor of zeros."""
+    found = [n for target in _ZEROS for n in graph.find_nodes(op="call_function", target=target, sort=False)]
+    for target, place in _FILLED.items():
+        full = graph.find_nodes(op="call_function", target=target, sort=False)
+        found += [node for node in full if argument(node, place, "fill_value") == 0]
+    return found
 
 
 def argument(node: fx.Node, index: int, key: str, default: Any = None) -> Any:

@@ -40,10 +40,13 @@ def moves(node: fx.Node) -> bool:
 
 
 def reads(
-    module: fx.GraphModule, source: fx.Node, constant: set[fx.Node]
+    module: fx.GraphModule,
+    source: fx.Node,
+    constant: set[fx.Node],
+    unsafe: set[fx.Node] | None = None,
 ) -> tuple[Region, list[Read]] | None:
     """Every consumer of ``source``'s features; None when they cannot be followed."""
-    found = region(source, constant)
+    found = region(source, constant, unsafe=unsafe)
     if found is None:
         return None
     inside = {source}

@@ -39,7 +39,7 @@ class Chain:
 
 def chains(draft: Draft) -> Iterator[Chain]:
     """Every chain of the draft that holds stored numbers, in graph order."""
-    constant = facts.constants(draft.graph)
+    constant, unsafe = facts.constants(draft.graph), facts.stale(draft.graph)
     inner: set[fx.Node] = set()
     ended: set[tuple[fx.Node, fx.Node]] = set()
     for node in draft.graph.nodes:
@@ -49,7 +49,7 @@ def chains(draft: Draft) -> Iterator[Chain]:
             or node in inner
         ):
             continue
-        found = region(node, constant)
+        found = region(node, constant, unsafe=unsafe)
         if found is None or len(found.layouts) < 2:
             continue
         # an unclean node may be the better anchor of what comes after it

@@ -315,7 +315,7 @@ class Draft:
         seen: dict[int, int] = {}
         for name, tensor in stored(self.module):
             owner = name if name in targets else name.rsplit(".", 1)[0]
-            if not any(owner == t or owner.startswith(f"{t}.") for t in targets):
+            if not targets & {owner, *(owner[:i] for i, letter in enumerate(owner) if letter == ".")}:
                 continue
             if name in self.program.buffers or not (tensor.is_floating_point() or tensor.is_complex()):
                 continue

@@ -30,7 +30,7 @@ _NORMS = ("aten::layer_norm", "aten::rms_norm")
 
 def find(draft: Draft) -> Iterator[Match]:
     """Norms with a scale or shift, read by linear layers only."""
-    constant = facts.constants(draft.graph)
+    constant, unsafe = facts.constants(draft.graph), facts.stale(draft.graph)
     for node in draft.graph.nodes:
         if facts.name(node) not in _NORMS or len(facts.argument(node, 1, "normalized_shape")) != 1:
             continue
@@ -42,7 +42,7 @@ def find(draft: Draft) -> Iterator[Match]:
             or not isinstance(source, fx.Node)
         ):
             continue
-        readers = _linears(draft, node, constant)
+        readers = _linears(draft, node, constant, unsafe)
         if not readers:
             continue
         added = sum(
@@ -69,9 +69,9 @@ def _affine(node: fx.Node) -> tuple[fx.Node | None, fx.Node | None]:
     return scale, shift
 
 
-def _linears(draft: Draft, node: fx.Node, constant: set[fx.Node]) -> list[fx.Node]:
+def _linears(draft: Draft, node: fx.Node, constant: set[fx.Node], unsafe: set[fx.Node]) -> list[fx.Node]:
     """The readers, when all of them are linear layers over all features in order."""
-    followed = reads(draft.module, node, constant)
+    followed = reads(draft.module, node, constant, unsafe)
     if followed is None:
         return []
     region, found = followed

@@ -37,12 +37,12 @@ _INNER = (_ATTENTION, "aten::bmm", "aten::matmul", "aten::baddbmm", "aten::mul",
 
 def find(draft: Draft) -> Iterator[Match]:
     """Linear layers whose bias, or part of it, only reaches keys or values."""
-    constant = facts.constants(draft.graph)
+    constant, unsafe = facts.constants(draft.graph), facts.stale(draft.graph)
     for node in list(draft.graph.nodes):
         bias = facts.argument(node, 2, "bias") if facts.name(node) == "aten::linear" else None
         if bias is None or not draft.alone(bias):
             continue
-        followed = reads(draft.module, node, constant)
+        followed = reads(draft.module, node, constant, unsafe)
         if followed is None:
             continue
         region, found = followed

@@ -30,14 +30,14 @@ _aten = torch.ops.aten
 
 def find(draft: Draft) -> Iterator[Match]:
     """Linear layers with rows that nobody reads."""
-    constant = facts.constants(draft.graph)
+    constant, unsafe = facts.constants(draft.graph), facts.stale(draft.graph)
     for node in list(draft.graph.nodes):
         if facts.name(node) != "aten::linear" or not isinstance(node.args[0], fx.Node):
             continue
         weight, bias = facts.argument(node, 1, "weight"), facts.argument(node, 2, "bias")
         if not draft.alone(weight, bias) or node.args[0] in constant:
             continue
-        followed = reads(draft.module, node, constant)
+        followed = reads(draft.module, node, constant, unsafe)
         if followed is None:
             continue
         _, found = followed
