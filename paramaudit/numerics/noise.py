@@ -20,8 +20,10 @@ SIGMAS = 6.0
 
 def usable(view: Matrix) -> bool:
     """Whether there is anything to recognise: some number is not zero, and none is NaN or infinite."""
-    largest = float(view.weight.abs().max()) if view.weight.numel() else 0.0
-    return 0.0 < largest < math.inf
+    if not view.weight.numel():
+        return False
+    low, high = torch.aminmax(view.weight)  # no copy is made, and NaN comes through
+    return 0.0 < max(-float(low), float(high)) < math.inf
 
 
 def left_over(residual: Tensor, matrix: Tensor) -> float:
