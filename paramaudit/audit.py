@@ -21,7 +21,9 @@ from paramaudit.expect import expectations
 from paramaudit.graph.capture import capture, reexport
 from paramaudit.graph.program import Program, fingerprint
 from paramaudit.measure import compare
-from paramaudit.plan import Choice, best_plan
+from paramaudit.objective import plan_for
+from paramaudit.pays import changed_paths, speeds
+from paramaudit.plan import Choice
 from paramaudit.records import (
     Audit,
     Certificate,
@@ -53,6 +55,7 @@ class Options:
     ignore: tuple[str, ...] = ()
     tolerance: float = 0.0
     allow: frozenset[Tier] = frozenset()
+    objective: str = "parameters"
     seed: int = 0
 
     @property
@@ -99,7 +102,7 @@ def scan_loaded(loaded: Loaded, options: Options, progress: Progress) -> Scan:
     clock.start("identify")
     digest = loaded.sha256 or fingerprint(program)
     clock.start("plan")
-    refactored, book = best_plan(program, options.choice)
+    refactored, book = plan_for(options.objective, program, options.choice, options.device)
     clock.start("rules against evidence")
     findings = (*book.findings, *expectations(program, refactored, book, rules))
     counts = module_counts(program, refactored)
@@ -202,7 +205,10 @@ def compare_loaded(original: Loaded, refactored: Loaded, options: Options, progr
     progress("measure")
     sizes = (_file_bytes(original), _file_bytes(refactored))
     devices = tuple(dict.fromkeys(("cpu", options.device)))
-    return compare(first.module, second.module, first.args, first.kwargs, devices=devices, file_bytes=sizes)
+    result = compare(first.module, second.module, first.args, first.kwargs, devices=devices, file_bytes=sizes)
+    progress("measure the parts")
+    parts = speeds(first, second, changed_paths(first, second), options.device)
+    return dataclasses.replace(result, parts=tuple(parts))
 
 
 def atlas() -> Mapping[str, str]:
@@ -229,7 +235,7 @@ def _file_bytes(loaded: Loaded) -> int | None:
 
 
 def _why_not(finding: Finding) -> str:
-    if finding.tier is Tier.REFUTED:
+    if finding.tier is Tier.REFUTED or finding.tier.safe:
         return finding.reason
     return f"{finding.tier} is not applied unless asked for (--allow {finding.tier}): {finding.reason}"
 

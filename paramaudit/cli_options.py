@@ -74,6 +74,14 @@ class Flags:
         Strings,
         typer.Option("--ignore", metavar="OPERATOR", help="Not this operator or path:operator; repeatable."),
     ] = None
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective",
+            metavar="WHAT",
+            help="parameters, bytes, latency or flops; the last two refuse swaps that cost them.",
+        ),
+    ] = None
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", metavar="FLOAT", help="Largest gap of a bounded swap.")
     ] = None

@@ -20,6 +20,7 @@ FILE = "pyproject.toml"
 SECTION = "[tool.paramaudit]"
 DEVICES = ("cpu", "cuda")
 MODES = ("eval", "train")
+OBJECTIVES = ("parameters", "bytes", "latency", "flops")
 ASKED_FOR = ("bounded", "tested", "fitted")
 
 
@@ -62,6 +63,7 @@ def settle(given: Flags, config: Mapping[str, Any]) -> Flags:
         check_format(name)
     _one_of("device", flags.device, DEVICES)
     _one_of("mode", flags.mode, MODES)
+    _one_of("objective", flags.objective, OBJECTIVES)
     for tier in flags.allow or ():
         _one_of("allow", tier, ASKED_FOR)
     if flags.tolerance is not None and not (math.isfinite(flags.tolerance) and flags.tolerance >= 0):
@@ -111,6 +113,7 @@ def options(flags: Flags) -> Options:
         "ignore": tuple(flags.ignore or ()) or None,
         "tolerance": flags.tolerance,
         "allow": frozenset(Tier(tier) for tier in flags.allow or ()) or None,
+        "objective": flags.objective,
         "seed": flags.seed,
     }
     values: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}

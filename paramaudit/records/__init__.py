@@ -26,6 +26,7 @@ from paramaudit.records.results import (
     Flops,
     Latency,
     OutputError,
+    PartSpeed,
     SwapProof,
 )
 from paramaudit.records.views import Curve, Example, Kernel, Matrix, Operator, PairedUnits, State
@@ -55,6 +56,7 @@ __all__ = [
     "Operator",
     "OutputError",
     "PairedUnits",
+    "PartSpeed",
     "Plan",
     "Refusal",
     "RuleHit",

@@ -102,9 +102,24 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class PartSpeed:
+    """A part of a model timed before and after, in turn.
+
+    ``ratios`` are original time / refactored time by batch size, above 1 where the refactored one is
+    faster; ``pays_from`` is the batch size from which on it is, None when it is not at the largest.
+    """
+
+    path: str
+    device: str
+    ratios: Mapping[str, float]
+    pays_from: int | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two costs side by side; ``latency`` is original time / refactored time per device."""
 
     original: Cost
     refactored: Cost
     latency: Mapping[str, float]
+    parts: tuple[PartSpeed, ...] = ()

@@ -13,6 +13,7 @@ from paramaudit.records import (
     Contract,
     Cost,
     Finding,
+    PartSpeed,
     Plan,
     Totals,
 )
@@ -124,7 +125,25 @@ def _comparison(comparison: Comparison, findings: Sequence[Finding] = ()) -> Pag
         if peaks != (None, None):
             rows.append(_difference(f"peak memory {device}", *peaks, size))
     columns = ("", "original", "refactored", "change")
-    return Page("Comparison", (), (Table("Savings", columns, tuple(rows), NUMBERS),))
+    tables = [Table("Savings", columns, tuple(rows), NUMBERS)]
+    if comparison.parts:
+        batches = list(comparison.parts[0].ratios)
+        heads = ("part", "device", *(f"batch {batch}" for batch in batches), "pays")
+        numbers = frozenset(range(2, 2 + len(batches)))
+        tables.append(
+            Table(
+                "Parts, original time / refactored time", heads, tuple(map(_part, comparison.parts)), numbers
+            )
+        )
+    return Page("Comparison", (), tuple(tables))
+
+
+def _part(found: PartSpeed) -> tuple[str, ...]:
+    last = list(found.ratios.values())[-1]
+    pays = "from batch 1 on" if found.pays_from == 1 else f"from batch {found.pays_from} on"
+    if found.pays_from is None:
+        pays = "slower" if last < 1 else "yes"
+    return found.path, found.device, *(f"{ratio:.2f}x" for ratio in found.ratios.values()), pays
 
 
 def _is_applied(finding: Finding) -> bool:

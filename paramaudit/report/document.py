@@ -63,6 +63,7 @@ def _comparison(comparison: Comparison) -> Document:
             "flops": _less(before.flops.total, after.flops.total),
             "latency": plain(comparison.latency),
         },
+        "parts": plain(comparison.parts),
     }
 
 
