@@ -23,6 +23,7 @@ from paramaudit.graph.program import Program, fingerprint
 from paramaudit.measure import compare
 from paramaudit.objective import plan_for
 from paramaudit.pays import changed_paths, speeds
+from paramaudit.places import placed
 from paramaudit.plan import Choice
 from paramaudit.records import (
     Audit,
@@ -106,7 +107,7 @@ def scan_loaded(loaded: Loaded, options: Options, progress: Progress) -> Scan:
     clock.start("rules against evidence")
     findings = (*book.findings, *expectations(program, refactored, book, rules))
     counts = module_counts(program, refactored)
-    rows = verdicts(counts, findings, rules)
+    rows = placed(verdicts(counts, findings, rules), loaded)
     info = model_info(loaded, program, digest)
     result = totals(program, refactored)
     skipped = tuple(book.skipped.values())

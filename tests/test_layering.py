@@ -21,12 +21,13 @@ MOST_LINES = 400
 
 # Lowest first. A part may import itself and parts of lower layers, never another part of its own layer.
 LAYERS = (
+    {"frames"},
     {"errors", "records"},
     {"numerics"},
     {"load", "graph", "operators", "layers", "prove", "measure", "rules", "save"},
     {"rewrites"},
     {"plan"},
-    {"account", "expect", "pairing", "pays", "trials"},
+    {"account", "changes", "expect", "pairing", "pays", "places", "trials"},
     {"objective"},
     {"certify", "redesign"},
     {"audit"},

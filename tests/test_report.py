@@ -79,6 +79,7 @@ def test_an_audit_document_has_the_published_fields() -> None:
         "rule": {"id": "spectrum", "class": "ml-replaceable", "operator": "rdft"},
         "verdict": "ml-replaceable",
         "reason": "proved",
+        "source": None,
     }
     assert found["findings"][0] == {
         "id": "front:rdft",

@@ -42,7 +42,7 @@ class RuleHit:
 
 @dataclass(frozen=True)
 class ModuleRow:
-    """One module path with its counts and verdict."""
+    """One module path with its counts and verdict; ``source`` is the ``file:line`` that builds it."""
 
     path: str
     type: str
@@ -52,6 +52,7 @@ class ModuleRow:
     rule: RuleHit | None
     verdict: Verdict
     reason: str
+    source: str | None = None
 
 
 @dataclass(frozen=True)
