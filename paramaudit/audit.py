@@ -14,8 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from paramaudit import certify, load, operators, rewrites
+from paramaudit import certify, gate, load, operators, rewrites
 from paramaudit.account import model_info, module_counts, totals
+from paramaudit.baseline import check_target
+from paramaudit.budgets import Limits
 from paramaudit.errors import NotAuditableError
 from paramaudit.expect import expectations
 from paramaudit.graph.capture import capture, reexport
@@ -27,7 +29,9 @@ from paramaudit.places import placed
 from paramaudit.plan import Choice
 from paramaudit.records import (
     Audit,
+    Baseline,
     Certificate,
+    Check,
     Comparison,
     Finding,
     Loaded,
@@ -212,6 +216,32 @@ def compare_loaded(original: Loaded, refactored: Loaded, options: Options, progr
     return dataclasses.replace(result, parts=tuple(parts))
 
 
+def check_loaded(
+    loaded: Loaded, limits: Limits, before: Baseline | None, options: Options, progress: Progress
+) -> tuple[Check, Baseline]:
+    """Hold a model to its limits and to a baseline; only what they ask for is measured.
+
+    Returns:
+        The check, and the baseline that would accept the model as it is now.
+
+    Raises:
+        NotAuditableError: a budget needs a graph, and there is none.
+        StaleError: the baseline is that of another target.
+    """
+    if before is not None:
+        check_target(before, loaded.target)
+    scan = program = None
+    if limits.waste is not None:
+        scan = scan_loaded(loaded, options, progress)
+        program = scan.original
+    elif limits.flops is not None or limits.latency:
+        progress("capture")
+        program = _capture(loaded, options)
+    progress("measure")
+    usage = gate.measure(loaded, limits, program, scan.audit if scan else None)
+    return gate.judge(loaded, usage, limits, before, options.device), gate.baseline(loaded, usage)
+
+
 def atlas() -> Mapping[str, str]:
     """Every operator and rewrite by name, with its documentation."""
     return {**operators.documentation(), **rewrites.documentation()}
@@ -269,6 +299,7 @@ __all__ = [
     "Scan",
     "apply_scan",
     "atlas",
+    "check_loaded",
     "compare_loaded",
     "fit_scan",
     "open_target",

@@ -13,14 +13,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paramaudit import __version__, report
-from paramaudit.cli_options import Apply, Flags, MaybeTarget, Name, Original, Refactored, Save, Target, expose
+from paramaudit.cli_options import (
+    Apply,
+    Flags,
+    MaybeTarget,
+    Name,
+    Original,
+    Refactored,
+    Save,
+    Target,
+    UpdateBaseline,
+    expose,
+)
 from paramaudit.cli_output import check_outputs, note, publish, say, work, write
-from paramaudit.config import options, read_config, settle
-from paramaudit.errors import OptionError, ParamauditError, StaleError, TargetError
+from paramaudit.config import formats, options, read_config, read_limits, settle
+from paramaudit.errors import (
+    NotAuditableError,
+    OptionError,
+    ParamauditError,
+    StaleError,
+    TargetError,
+)
 
 if TYPE_CHECKING:
     from paramaudit.audit import Scan
-    from paramaudit.records import Audit, Certificate, Comparison, Loaded, Plan
+    from paramaudit.records import (
+        Audit,
+        Certificate,
+        Check,
+        Comparison,
+        Loaded,
+        Plan,
+    )
 
 STATE = Path(".paramaudit")
 LAST_AUDIT = STATE / "audit.json"
@@ -187,6 +211,45 @@ def compare(original: Original, refactored: Refactored, *, flags: Flags) -> int:
     return 0
 
 
+@command()
+def check(target: Target, *, update_baseline: UpdateBaseline = False, flags: Flags) -> int:
+    """Hold a model to the budgets and the baseline of pyproject.toml."""
+    from paramaudit import audit
+    from paramaudit.baseline import FILE, read_baseline
+    from paramaudit.report.document import document
+    from paramaudit.report.json_ import dumps
+
+    limits = read_limits(Path())
+    place = limits.baseline or FILE
+    check_outputs(flags, [target], place if update_baseline else None)
+    before = None if update_baseline else read_baseline(limits.baseline)
+    if not (update_baseline or before or limits.any_budget):
+        raise OptionError(
+            "nothing to check: no budget in [tool.paramaudit] of pyproject.toml (e.g. max-parameters) "
+            "and no baseline (--update-baseline writes one)"
+        )
+    try:
+        with work(flags) as stages:
+            stages("load")
+            result, now = audit.check_loaded(_open(target, flags), limits, before, options(flags), stages)
+    except NotAuditableError as error:  # a gate is open, shut or broken
+        raise TargetError(str(error)) from error
+    if update_baseline:
+        _keep(flags, place, dumps(document(now)))
+    _show(flags, result)
+    _say_why(flags, result)
+    return 1 if result.fails and not update_baseline else 0
+
+
+def _say_why(flags: Flags, result: Check) -> None:
+    """What is over, for the log of a job whose document goes elsewhere."""
+    from paramaudit.report.check import reasons
+
+    if flags.output is not None or "table" not in formats(flags):
+        for line in reasons(result):
+            note(flags, line)
+
+
 @command(ATLAS_OPTIONS)
 def operators(*, flags: Flags) -> int:
     """List every operator and rewrite."""
@@ -220,7 +283,9 @@ def _open(target: str, flags: Flags) -> Loaded:
     )
 
 
-def _show(flags: Flags, record: Audit | Plan | Certificate | Comparison, audit: Audit | None = None) -> None:
+def _show(
+    flags: Flags, record: Audit | Plan | Certificate | Comparison | Check, audit: Audit | None = None
+) -> None:
     publish(flags, partial(report.render, record, findings=audit.findings if audit else ()))
 
 

@@ -35,6 +35,10 @@ Save = Annotated[
         "--save", metavar="OUT", help="Where to; by default <stem>.refactored.pt2.", show_default=False
     ),
 ]
+UpdateBaseline = Annotated[
+    bool,
+    typer.Option("--update-baseline", help="Accept what the model costs now: write the baseline, exit 0."),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An operator or rewrite.", show_default=False)]
 
 

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from paramaudit import budgets
 from paramaudit.cli_options import Flags
 from paramaudit.errors import OptionError
 from paramaudit.report import check_format
@@ -33,6 +34,32 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         OptionError: the file is not valid TOML, or a key is unknown or of the wrong type.
     """
+    section = _section(folder)
+    known = [field.name for field in fields(Flags)]
+    for key in section:
+        if key not in known and budgets.hyphened(key) not in budgets.KEYS:
+            names = ", ".join((*known, *budgets.KEYS))
+            raise OptionError(f"{FILE}: {SECTION}: unknown key {key!r}; known are {names}")
+    return {key: _typed(key, value) for key, value in section.items() if key in known}
+
+
+def read_limits(folder: Path) -> budgets.Limits:
+    """The budgets that ``pyproject.toml`` in this folder states, none without one.
+
+    Raises:
+        OptionError: the file is not valid TOML, or a budget is malformed.
+    """
+    try:
+        limits = budgets.read_limits(_section(folder))
+    except OptionError as error:
+        raise OptionError(f"{FILE}: {SECTION}: {error}") from error
+    for device in limits.latency:
+        _one_of("max-latency", device, DEVICES)
+    return limits
+
+
+def _section(folder: Path) -> dict[str, Any]:
+    """The table ``[tool.paramaudit]``, empty where there is none."""
     path = folder / FILE
     if not path.is_file():
         return {}
@@ -44,11 +71,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     section = tools.get("paramaudit", {}) if isinstance(tools, dict) else tools
     if not isinstance(section, dict):
         raise OptionError(f"{FILE}: {SECTION} must be a table")
-    known = [field.name for field in fields(Flags)]
-    for key in section:
-        if key not in known:
-            raise OptionError(f"{FILE}: {SECTION}: unknown key {key!r}; known are {', '.join(known)}")
-    return {key: _typed(key, value) for key, value in section.items()}
+    return section
 
 
 def settle(given: Flags, config: Mapping[str, Any]) -> Flags:

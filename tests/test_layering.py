@@ -23,11 +23,11 @@ MOST_LINES = 400
 LAYERS = (
     {"frames"},
     {"errors", "records"},
-    {"numerics"},
+    {"numerics", "budgets", "baseline"},
     {"load", "graph", "operators", "layers", "prove", "measure", "rules", "save"},
     {"rewrites"},
     {"plan"},
-    {"account", "changes", "expect", "pairing", "pays", "places", "trials"},
+    {"account", "gate", "changes", "expect", "pairing", "pays", "places", "trials"},
     {"objective"},
     {"certify", "redesign"},
     {"audit"},

@@ -66,13 +66,48 @@ def count(model: Mapping[str, Tensor] | nn.Module | torch.export.ExportedProgram
             keep.append(part)
             fresh = _claim(claimed, part)
             found["bytes"] += fresh
-            if part.is_complex():
-                found[kind] += 2 * fresh // part.element_size()
-            elif part.is_floating_point():
-                found[kind] += fresh // part.element_size()
-            else:
-                found["indices"] += fresh // part.element_size()
+            found[kind if _is_float(part) else "indices"] += _numbers(part, fresh)
     return Counts(**found)
+
+
+def count_by_module(model: Mapping[str, Tensor] | nn.Module | torch.export.ExportedProgram) -> dict[str, int]:
+    """Floating-point numbers of parameters by the path of the module that stores them, the root as "".
+
+    Args:
+        model: as for :func:`count`.
+
+    Returns:
+        The modules that store any, in their order; the numbers sum to :attr:`Counts.parameters`. What
+        several modules share belongs to the first of them.
+    """
+    found: dict[str, int] = {}
+    claimed: dict[int, _Intervals] = {}
+    keep: list[Tensor] = []  # as in `count`
+    for name, tensor in _named_parameters(model):
+        path = name.rpartition(".")[0]
+        for part in filter(_is_float, _strided_parts(tensor)):
+            keep.append(part)
+            if numbers := _numbers(part, _claim(claimed, part)):
+                found[path] = found.get(path, 0) + numbers
+    return found
+
+
+def _named_parameters(
+    model: Mapping[str, Tensor] | nn.Module | torch.export.ExportedProgram,
+) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(model, Mapping):
+        yield from ((name, t) for name, t in model.items() if name.rpartition(".")[2] not in _BUFFER_NAMES)
+    else:
+        yield from model.named_parameters()
+
+
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.is_complex() or tensor.is_floating_point()
+
+
+def _numbers(tensor: Tensor, covered: int) -> int:
+    """The numbers in so many bytes of a tensor; a complex one is two."""
+    return (2 if tensor.is_complex() else 1) * covered // tensor.element_size()
 
 
 def _tensors(

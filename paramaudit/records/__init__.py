@@ -4,6 +4,7 @@ No rendering and no I/O here. Records that appear in a document carry exactly th
 fields of the document, so that a document can be read back.
 """
 
+from paramaudit.records.checks import Baseline, BaselineTotals, Budget, Check, Growth, ModuleUse
 from paramaudit.records.contract import Contract, InputSpec, Loaded, Specialised
 from paramaudit.records.evidence import Evidence, Json, Measured, Tier, Verdict
 from paramaudit.records.findings import (
@@ -34,7 +35,11 @@ from paramaudit.records.views import Curve, Example, Kernel, Matrix, Operator, P
 __all__ = [
     "Attack",
     "Audit",
+    "Baseline",
+    "BaselineTotals",
+    "Budget",
     "Certificate",
+    "Check",
     "Comparison",
     "Contract",
     "Cost",
@@ -44,6 +49,7 @@ __all__ = [
     "Example",
     "Finding",
     "Flops",
+    "Growth",
     "InputSpec",
     "Json",
     "Kernel",
@@ -53,6 +59,7 @@ __all__ = [
     "Measured",
     "ModelInfo",
     "ModuleRow",
+    "ModuleUse",
     "Operator",
     "OutputError",
     "PairedUnits",

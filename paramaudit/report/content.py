@@ -9,6 +9,7 @@ from typing import Any
 from paramaudit.records import (
     Audit,
     Certificate,
+    Check,
     Comparison,
     Contract,
     Cost,
@@ -17,6 +18,7 @@ from paramaudit.records import (
     Plan,
     Totals,
 )
+from paramaudit.report.check import check_page
 from paramaudit.report.modules import modules
 from paramaudit.report.page import ROOT, Page, Table, change, listed, measured, number, size
 
@@ -245,3 +247,8 @@ def _ratio(ratio: float | None) -> str:
 def _peak(cost: Cost, device: str) -> int | None:
     spent = cost.devices.get(device)
     return None if spent is None else spent.peak_bytes
+
+
+@page.register
+def _check(check: Check, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
+    return check_page(check)

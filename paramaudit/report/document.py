@@ -15,7 +15,18 @@ from typing import Any
 import torch
 
 from paramaudit import __version__
-from paramaudit.records import Audit, Certificate, Comparison, DeviceCost, Json, Plan, RuleHit
+from paramaudit.records import (
+    Audit,
+    Baseline,
+    Certificate,
+    Check,
+    Comparison,
+    DeviceCost,
+    Json,
+    Plan,
+    RuleHit,
+)
+from paramaudit.report.check import reasons
 
 Document = dict[str, Json]
 
@@ -65,6 +76,16 @@ def _comparison(comparison: Comparison) -> Document:
         },
         "parts": plain(comparison.parts),
     }
+
+
+@document.register
+def _check(check: Check) -> Document:
+    return {"schema": "paramaudit/check/1", **_fields(check), "reasons": plain(reasons(check))}
+
+
+@document.register
+def _baseline(baseline: Baseline) -> Document:
+    return {"schema": "paramaudit/baseline/1", **_fields(baseline)}
 
 
 def plain(value: object) -> Json:
