@@ -15,12 +15,14 @@ import typer
 from paramaudit import __version__, report
 from paramaudit.cli_options import (
     Apply,
+    ClaimsFile,
     Flags,
     MaybeTarget,
     Name,
     Original,
     Refactored,
     Save,
+    Strict,
     Target,
     UpdateBaseline,
     expose,
@@ -248,6 +250,20 @@ def _say_why(flags: Flags, result: Check) -> None:
     if flags.output is not None or "table" not in formats(flags):
         for line in reasons(result):
             note(flags, line)
+
+
+@command()
+def claims(target: Target, file: ClaimsFile, *, strict: Strict = False, flags: Flags) -> int:
+    """Judge statements about a model: each one's figure, what was measured, the verdict."""
+    from paramaudit.claims import judge_loaded, load_claims
+
+    check_outputs(flags, [target, str(file)])
+    stated = load_claims(file)
+    with work(flags) as stages:
+        stages("load")
+        result = judge_loaded(_open(target, flags), stated, options(flags), stages)
+    _show(flags, result, strict=strict)
+    return int(strict and not result.holds)
 
 
 @command(ATLAS_OPTIONS)

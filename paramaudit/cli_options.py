@@ -39,6 +39,10 @@ UpdateBaseline = Annotated[
     bool,
     typer.Option("--update-baseline", help="Accept what the model costs now: write the baseline, exit 0."),
 ]
+ClaimsFile = Annotated[
+    Path, typer.Argument(metavar="CLAIMS.toml", help="Statements to judge.", show_default=False)
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 when a claim is not right.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An operator or rewrite.", show_default=False)]
 
 

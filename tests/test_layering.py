@@ -31,7 +31,7 @@ LAYERS = (
     {"objective"},
     {"certify", "redesign"},
     {"audit"},
-    {"api", "report"},
+    {"api", "claims", "report"},
     {"kept"},
     {"cli_options"},
     {"config"},

@@ -81,7 +81,7 @@ def test_the_example_runs_all_commands_or_stops(
     monkeypatch.setattr(script, "FOLDER", tmp_path / "runs")
     assert script.main() == (0 if failing is None else 1)
     names = [command[0] for command in ran]
-    full = ["scan", "refactor", "refactor", "verify", "compare"]
+    full = ["scan", "refactor", "refactor", "verify", "compare", "claims"]
     assert names == full if failing is None else names == full[: full.index(failing) + 1]
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ paramaudit")]
     assert [line.split()[2] for line in printed] == names

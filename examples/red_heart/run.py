@@ -1,4 +1,4 @@
-"""The whole of paramaudit on the known-answer model: scan, plan, apply, verify, compare.
+"""The whole of paramaudit on the known-answer model: scan, plan, apply, verify, compare, claims.
 
 ``python examples/red_heart/run.py`` runs the commands that a person would type, in the folder
 ``runs/red_heart`` of this repository, and stops at the first that fails.
@@ -24,6 +24,7 @@ COMMANDS = (
     ("refactor", "--apply", "--save", SAVED),
     ("verify", MODEL, SAVED),
     ("compare", MODEL, SAVED),
+    ("claims", MODEL, str(SOURCE / "memo.toml")),
 )
 
 

@@ -32,6 +32,21 @@ def filter_length(name: str) -> int | None:
     return int(pywt.Wavelet(name).dec_len)
 
 
+def coefficient_lengths(name: str, size: int, level: int) -> tuple[int, ...]:
+    """How many numbers each band of a padded decomposition has: ``a_level, d_level, ..., d_1``.
+
+    Raises:
+        ValueError: for a name that PyWavelets does not know, or a level or size below 1.
+    """
+    if level < 1 or size < 1:
+        raise ValueError(f"no decomposition of {size} samples has {level} levels")
+    details, left = [], size
+    for _ in range(level):
+        left = int(pywt.dwt_coeff_len(left, pywt.Wavelet(name), "symmetric"))
+        details.append(left)
+    return (left, *reversed(details))
+
+
 def analysis_filters(name: str) -> tuple[list[float], list[float]]:
     """The low-pass and the high-pass decomposition filter of a discrete wavelet, equally long.
 

@@ -5,6 +5,7 @@ fields of the document, so that a document can be read back.
 """
 
 from paramaudit.records.checks import Baseline, BaselineTotals, Budget, Check, Growth, ModuleUse
+from paramaudit.records.claims import Judged, Judgement, Ruling
 from paramaudit.records.contract import Contract, InputSpec, Loaded, Specialised
 from paramaudit.records.evidence import Evidence, Json, Measured, Tier, Verdict
 from paramaudit.records.findings import (
@@ -52,6 +53,8 @@ __all__ = [
     "Growth",
     "InputSpec",
     "Json",
+    "Judged",
+    "Judgement",
     "Kernel",
     "Latency",
     "Loaded",
@@ -67,6 +70,7 @@ __all__ = [
     "Plan",
     "Refusal",
     "RuleHit",
+    "Ruling",
     "Skipped",
     "Specialised",
     "State",

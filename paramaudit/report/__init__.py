@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from paramaudit.errors import OptionError
 
 if TYPE_CHECKING:
-    from paramaudit.records import Audit, Certificate, Check, Comparison, Finding, Plan
+    from paramaudit.records import Audit, Certificate, Check, Comparison, Finding, Judgement, Plan
 
 FORMATS = {"table": ".txt", "json": ".json", "markdown": ".md"}
 """The formats that can be written, each with the suffix of its files."""

@@ -14,11 +14,13 @@ from paramaudit.records import (
     Contract,
     Cost,
     Finding,
+    Judgement,
     PartSpeed,
     Plan,
     Totals,
 )
 from paramaudit.report.check import check_page
+from paramaudit.report.claims import claims_page
 from paramaudit.report.modules import modules
 from paramaudit.report.page import ROOT, Page, Table, change, listed, measured, number, size
 
@@ -146,6 +148,11 @@ def _part(found: PartSpeed) -> tuple[str, ...]:
     if found.pays_from is None:
         pays = "slower" if last < 1 else "yes"
     return found.path, found.device, *(f"{ratio:.2f}x" for ratio in found.ratios.values()), pays
+
+
+@page.register
+def _judgement(judgement: Judgement, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
+    return claims_page(judgement)
 
 
 def _is_applied(finding: Finding) -> bool:

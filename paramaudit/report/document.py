@@ -23,6 +23,7 @@ from paramaudit.records import (
     Comparison,
     DeviceCost,
     Json,
+    Judgement,
     Plan,
     RuleHit,
 )
@@ -86,6 +87,11 @@ def _check(check: Check) -> Document:
 @document.register
 def _baseline(baseline: Baseline) -> Document:
     return {"schema": "paramaudit/baseline/1", **_fields(baseline)}
+
+
+@document.register
+def _judgement(judgement: Judgement) -> Document:
+    return {"schema": "paramaudit/claims/1", **_fields(judgement)}
 
 
 def plain(value: object) -> Json:
