@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "red_heart"
 MODEL = f"{EXAMPLE / 'model.py'}:build"
 BEFORE = 153_300_000
 MODEL_BYTES = 4 * BEFORE
-MOST_AFTER = 121_500_000
+MOST_AFTER = 117_950_000
 OUTPUTS = 23
 
 LEARNED = (
@@ -26,10 +26,7 @@ LEARNED = (
 VERDICTS = {
     **{path: {"dl-required"} for path in LEARNED},
     "dynamic_kalman_filter": {"ml-replaceable"},
-    "transform_bank": {
-        "ml-replaceable",
-        "mixed",
-    },  # merged to one matrix each where there is no name for it yet
+    "transform_bank": {"ml-replaceable"},
     "emotion_dsp_simulator": {"mixed"},
     "context": {"mixed"},
 }
@@ -47,7 +44,7 @@ AT_LEAST = {
     "moe_system": 4_997_440,
     f"{DSP}.resonance_engine.wavelet_transform": 384,
     f"{DSP}.resonance_engine.pattern_matcher": 503_936,
-    f"{DSP}.resonance_engine.time_freq_fusion": 66_048 - 128,
+    f"{DSP}.resonance_engine.time_freq_fusion": 66_048 - 2 * 128,  # key and value biases
     f"{DSP}.synthesiser": 1_481_479 - 448 * 1024,
 }
 # Measured on two cores: see README.md. The limits leave room for slower and busier machines.
