@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Audit,
         Certificate,
         Check,
+        Judgement,
         Comparison,
         Loaded,
         Plan,
@@ -262,7 +263,7 @@ def claims(target: Target, file: ClaimsFile, *, strict: Strict = False, flags: F
     with work(flags) as stages:
         stages("load")
         result = judge_loaded(_open(target, flags), stated, options(flags), stages)
-    _show(flags, result, strict=strict)
+    _show(flags, result)
     return int(strict and not result.holds)
 
 
@@ -300,7 +301,9 @@ def _open(target: str, flags: Flags) -> Loaded:
 
 
 def _show(
-    flags: Flags, record: Audit | Plan | Certificate | Comparison | Check, audit: Audit | None = None
+    flags: Flags,
+    record: Audit | Plan | Certificate | Comparison | Check | Judgement,
+    audit: Audit | None = None,
 ) -> None:
     publish(flags, partial(report.render, record, findings=audit.findings if audit else ()))
 

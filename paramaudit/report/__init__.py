@@ -36,7 +36,7 @@ def check_format(name: str) -> str:
 
 
 def render(
-    record: Audit | Plan | Certificate | Comparison | Check,
+    record: Audit | Plan | Certificate | Comparison | Check | Judgement,
     name: str,
     *,
     findings: Sequence[Finding] = (),
