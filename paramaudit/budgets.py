@@ -28,7 +28,7 @@ _COUNTS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T
 _FLOPS = {
     prefix + suffix: 1000**power
     for power, prefix in enumerate(("", "k", "M", "G", "T", "P"))
-    for suffix in ("", "FLOP", "FLOPs")
+    for suffix in ("", "FLOPs")
 }
 _BYTES = {
     "B": 1,
