@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import json
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +36,7 @@ from paramaudit.errors import (
     StaleError,
     TargetError,
 )
+from paramaudit.kept import LAST_AUDIT, LAST_CERTIFICATE, LAST_COMPARISON, last_audit, last_report
 
 if TYPE_CHECKING:
     from paramaudit.audit import Scan
@@ -43,15 +44,10 @@ if TYPE_CHECKING:
         Audit,
         Certificate,
         Check,
-        Judgement,
-        Comparison,
         Loaded,
-        Plan,
     )
+    from paramaudit.report import Record
 
-STATE = Path(".paramaudit")
-LAST_AUDIT = STATE / "audit.json"
-LAST_CERTIFICATE = STATE / "certificate.json"
 ATLAS_OPTIONS = ("format", "output", "quiet", "verbose")
 
 Body = Callable[..., int]
@@ -73,7 +69,7 @@ def command(only: Sequence[str] | None = None) -> Callable[[Body], Body]:
     """Register a command; ``only`` names the common options that it offers."""
 
     def register(body: Body) -> Body:
-        app.command(body.__name__)(expose(body, run, only))
+        app.command(body.__name__.rstrip("_"))(expose(body, run, only))
         return body
 
     return register
@@ -141,10 +137,10 @@ def refactor(target: MaybeTarget = None, *, apply: Apply = False, save: Save = N
     check_outputs(flags, [target] if target else [])
     with work(flags) as stages:
         if target is None and flags.fit is None:
-            last = _last_audit()
+            last = last_audit()
             plan = audit.plan_of(last, options(flags))
         else:
-            done = _scanned(target or _last_audit().model.target, flags, stages)
+            done = _scanned(target or last_audit().model.target, flags, stages)
             last, plan = done.audit, done.plan
     _show(flags, plan, last)
     return 0
@@ -153,7 +149,7 @@ def refactor(target: MaybeTarget = None, *, apply: Apply = False, save: Save = N
 def _apply(target: str | None, save: Path | None, flags: Flags) -> int:
     from paramaudit import audit
 
-    last = _last_audit() if target is None else None
+    last = last_audit() if target is None else None
     name = last.model.target if last else str(target)
     out = save or Path(f"{_stem(name)}.refactored.pt2")
     check_outputs(flags, [name], out)
@@ -202,15 +198,28 @@ def verify(original: Original, refactored: Refactored, *, flags: Flags) -> int:
 
 @command()
 def compare(original: Original, refactored: Refactored, *, flags: Flags) -> int:
-    """Show what two models cost, side by side."""
+    """Show what two models cost, side by side, and write .paramaudit/comparison.json."""
     from paramaudit import audit
+    from paramaudit.report.document import document
+    from paramaudit.report.json_ import dumps
 
     check_outputs(flags, [original, refactored])
     with work(flags) as stages:
         stages("load")
         pair = _open(original, flags), _open(refactored, flags)
         comparison = audit.compare_loaded(*pair, options(flags), stages)
+    _keep(flags, LAST_COMPARISON, dumps(document(comparison)))
     _show(flags, comparison)
+    return 0
+
+
+@command(ATLAS_OPTIONS)
+def report_(*, flags: Flags) -> int:
+    """Show the last audit, certificate and comparison as one document, a page in HTML for -o FILE.html."""
+    if not flags.format and flags.output is not None and flags.output.suffix.lower() in (".html", ".htm"):
+        flags = replace(flags, format=["html"])
+    check_outputs(flags, [])
+    _show(flags, last_report())
     return 0
 
 
@@ -300,11 +309,7 @@ def _open(target: str, flags: Flags) -> Loaded:
     )
 
 
-def _show(
-    flags: Flags,
-    record: Audit | Plan | Certificate | Comparison | Check | Judgement,
-    audit: Audit | None = None,
-) -> None:
+def _show(flags: Flags, record: Record, audit: Audit | None = None) -> None:
     publish(flags, partial(report.render, record, findings=audit.findings if audit else ()))
 
 
@@ -318,19 +323,6 @@ def _keep_certificate(flags: Flags, certificate: Certificate, path: Path) -> Non
     from paramaudit.report.json_ import dumps
 
     _keep(flags, path, dumps(document(certificate)))
-
-
-def _last_audit() -> Audit:
-    """The audit that the last scan in this folder wrote."""
-    from paramaudit.report.read import read_audit
-
-    try:
-        saved = json.loads(LAST_AUDIT.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise OptionError("no audit here yet: name a target, or `paramaudit scan TARGET` first") from error
-    except (OSError, ValueError) as error:
-        raise TargetError(f"{LAST_AUDIT}: cannot be read: {error}") from error
-    return read_audit(saved)
 
 
 def _still_holds(last: Audit, now: Audit) -> None:

@@ -19,7 +19,7 @@ from paramaudit.cli import app
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUN = ROOT / "examples" / "red_heart" / "run.py"
-LATER = {"diff", "report"}
+LATER = {"diff"}
 
 
 def commands() -> dict[str, set[str]]:

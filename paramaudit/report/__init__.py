@@ -12,11 +12,14 @@ from paramaudit.errors import OptionError
 
 if TYPE_CHECKING:
     from paramaudit.records import Audit, Certificate, Check, Comparison, Finding, Judgement, Plan
+    from paramaudit.records.report import Report
 
-FORMATS = {"table": ".txt", "json": ".json", "markdown": ".md"}
+    Record = Audit | Plan | Certificate | Comparison | Check | Judgement | Report
+
+FORMATS = {"table": ".txt", "json": ".json", "markdown": ".md", "html": ".html"}
 """The formats that can be written, each with the suffix of its files."""
 
-LATER = ("html", "sarif", "github", "junit")
+LATER = ("sarif", "github", "junit")
 
 __all__ = ["FORMATS", "check_format", "render", "render_atlas", "render_page"]
 
@@ -36,7 +39,7 @@ def check_format(name: str) -> str:
 
 
 def render(
-    record: Audit | Plan | Certificate | Comparison | Check | Judgement,
+    record: Record,
     name: str,
     *,
     findings: Sequence[Finding] = (),
@@ -60,6 +63,10 @@ def render(
     check_format(name)
     if name == "json":
         return json_.dumps(document.document(record))
+    if name == "html":
+        from paramaudit.report import html
+
+        return html.render(record, findings)
     page = content.page(record, findings)
     return markdown.render(page) if name == "markdown" else table.render(page, width=width, color=color)
 
@@ -75,6 +82,10 @@ def render_atlas(atlas: Mapping[str, str], name: str, *, width: int = 140, color
         entries = [{"name": key, "summary": summary} for key, summary in rows]
         return json_.dumps({"schema": "paramaudit/operators/1", "operators": entries})
     page = Page("Operators and rewrites", (), (Table("", ("name", "what it is"), rows),))
+    if name == "html":
+        from paramaudit.report import html
+
+        return html.render_page(page)
     return markdown.render(page) if name == "markdown" else table.render(page, width=width, color=color)
 
 
@@ -86,6 +97,10 @@ def render_page(key: str, text: str, name: str) -> str:
     body = text.strip()
     if name == "json":
         return json_.dumps({"schema": "paramaudit/explain/1", "name": key, "text": body})
+    if name == "html":
+        from paramaudit.report import html
+
+        return html.render_text(key, body)
     return f"# {key}\n\n```text\n{body}\n```\n" if name == "markdown" else f"{key}\n\n{body}\n"
 
 

@@ -19,6 +19,7 @@ from paramaudit.records import (
     Plan,
     Totals,
 )
+from paramaudit.records.report import Report
 from paramaudit.report.check import check_page
 from paramaudit.report.claims import claims_page
 from paramaudit.report.modules import modules
@@ -48,9 +49,9 @@ def _audit(audit: Audit, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG
     if not model.exported:
         lines.append(f"not exported, so its stored numbers alone were audited: {model.why_not or 'no graph'}")
     if audit.contract is not None:
-        lines.extend(_contract(audit.contract))
-    chosen = [finding for finding in audit.findings if _is_applied(finding)]
-    rest = [finding for finding in audit.findings if not _is_applied(finding)]
+        lines.extend(contract_lines(audit.contract))
+    chosen = [finding for finding in audit.findings if is_applied(finding)]
+    rest = [finding for finding in audit.findings if not is_applied(finding)]
     skipped = tuple((skip.path or ROOT, skip.reason) for skip in audit.skipped)
     tables = (
         modules(audit),
@@ -93,7 +94,7 @@ def _certificate(certificate: Certificate, findings: Sequence[Finding] = ()) -> 
     lines += [
         f"attacked: {attack.restarts:,} restarts of {attack.steps:,} steps, worst difference "
         f"{attack.worst:.2g}, {attack.ties:,} ties",
-        *_contract(certificate.contract),
+        *contract_lines(certificate.contract),
         f"original {certificate.original}, refactored {certificate.refactored}",
         ", ".join(f"{name} {version}" for name, version in certificate.versions.items()),
     ]
@@ -151,12 +152,26 @@ def _part(found: PartSpeed) -> tuple[str, ...]:
 
 
 @page.register
+def _check(check: Check, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
+    return check_page(check)
+
+
+@page.register
+def _report(report: Report, findings: Sequence[Finding] = ()) -> Page:
+    known = [record for record in (report.audit, report.comparison, report.certificate) if record]
+    pages = [page(record, findings) for record in known]
+    of = f" on {report.audit.model.target}" if report.audit else ""
+    lines = tuple(dict.fromkeys(line for one in pages for line in one.lines))
+    return Page(f"Report{of}", (*report.notes, *lines), tuple(table for one in pages for table in one.tables))
+
+
+@page.register
 def _judgement(judgement: Judgement, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
     return claims_page(judgement)
 
 
-def _is_applied(finding: Finding) -> bool:
-    """Applied, or the inner half of a chain that was then named."""
+def is_applied(finding: Finding) -> bool:
+    """Whether it is applied, or is the inner half of a chain that was then named."""
     return finding.applied_by_default or (finding.part_of is not None and finding.tier.safe)
 
 
@@ -167,21 +182,25 @@ def _findings(title: str, findings: Sequence[Finding]) -> Table:
 
 
 def _finding(finding: Finding) -> tuple[str, ...]:
-    more = [finding.reason]
-    if finding.gap is not None:
-        more.append(f"gap {measured(finding.gap)}")
-    if finding.witness is not None:
-        more.append(f"witness {measured(finding.witness)}")
+    sizes = (("gap", finding.gap), ("witness", finding.witness))
+    shown = [f"{name} {measured(value)}" for name, value in sizes if value is not None]
+    return finding.path or ROOT, *claim(finding), because(finding, shown)
+
+
+def because(finding: Finding, more: Sequence[str] = ()) -> str:
+    """Why a finding has its tier, with more after the reason."""
+    said = [finding.reason, *more]
     if finding.p_value is not None:
-        more.append(f"p = {finding.p_value:.2g}")
+        said.append(f"p = {finding.p_value:.2g}")
     if finding.counterexample is not None:
-        more.append(f"counterexample {finding.counterexample}")
+        said.append(f"counterexample {finding.counterexample}")
     if finding.part_of is not None:
-        more.append(f"part of {finding.part_of}")
-    return finding.path or ROOT, *_claim(finding), "; ".join(more)
+        said.append(f"part of {finding.part_of}")
+    return "; ".join(said)
 
 
-def _claim(finding: Finding) -> tuple[str, str, str, str]:
+def claim(finding: Finding) -> tuple[str, str, str, str]:
+    """What a finding says: operator, tier, parameters before and after."""
     after = number(finding.parameters_after)
     if finding.indices_after:
         after += f" + {finding.indices_after:,} indices"
@@ -189,7 +208,7 @@ def _claim(finding: Finding) -> tuple[str, str, str, str]:
 
 
 def _planned(key: str, finding: Finding | None) -> tuple[str, ...]:
-    return (key, "", "", "", "") if finding is None else (key, *_claim(finding))
+    return (key, "", "", "", "") if finding is None else (key, *claim(finding))
 
 
 def _totals(totals: Totals) -> str:
@@ -201,7 +220,8 @@ def _totals(totals: Totals) -> str:
     )
 
 
-def _contract(contract: Contract) -> list[str]:
+def contract_lines(contract: Contract) -> list[str]:
+    """What a swap holds under, in words."""
     inputs = [
         f"{spec.name} {spec.dtype}[{', '.join(str(size) for size in spec.shape)}]" for spec in contract.inputs
     ]
@@ -254,8 +274,3 @@ def _ratio(ratio: float | None) -> str:
 def _peak(cost: Cost, device: str) -> int | None:
     spent = cost.devices.get(device)
     return None if spent is None else spent.peak_bytes
-
-
-@page.register
-def _check(check: Check, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
-    return check_page(check)

@@ -27,6 +27,7 @@ from paramaudit.records import (
     Plan,
     RuleHit,
 )
+from paramaudit.records.report import Report
 from paramaudit.report.check import reasons
 
 Document = dict[str, Json]
@@ -92,6 +93,13 @@ def _baseline(baseline: Baseline) -> Document:
 @document.register
 def _judgement(judgement: Judgement) -> Document:
     return {"schema": "paramaudit/claims/1", **_fields(judgement)}
+
+
+@document.register
+def _report(report: Report) -> Document:
+    known = {"audit": report.audit, "certificate": report.certificate, "comparison": report.comparison}
+    parts: Document = {name: None if record is None else document(record) for name, record in known.items()}
+    return {"schema": "paramaudit/report/1", **parts, "notes": list(report.notes)}
 
 
 def plain(value: object) -> Json:

@@ -10,25 +10,51 @@ from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from paramaudit.errors import TargetError
-from paramaudit.records import Audit
+from paramaudit.records import Audit, Certificate, Comparison, DeviceCost
 
 AUDIT = "paramaudit/audit/1"
+CERTIFICATE = "paramaudit/certificate/1"
+COMPARISON = "paramaudit/compare/1"
 RENAMED = {"cls": "class"}  # a record's field that is a keyword of Python
 
 
-def read_audit(document: Mapping[str, Any]) -> Audit:
+def read_audit(document: object) -> Audit:
     """The audit that a document was made of; fields that a later version added are passed over.
 
     Raises:
         TargetError: this is no audit document, or a field of it is missing or malformed.
     """
-    schema = document.get("schema") if isinstance(document, Mapping) else None
-    if schema != AUDIT:
-        raise TargetError(f"not a saved audit: its schema is {schema!r}, not {AUDIT!r}")
+    return cast(Audit, _read(Audit, document, AUDIT, "audit"))
+
+
+def read_certificate(document: object) -> Certificate:
+    """The certificate that a document was made of, as :func:`read_audit` reads an audit."""
+    return cast(Certificate, _read(Certificate, document, CERTIFICATE, "certificate"))
+
+
+def read_comparison(document: object) -> Comparison:
+    """The comparison that a document was made of, as :func:`read_audit` reads an audit."""
+    return cast(Comparison, _read(Comparison, document, COMPARISON, "comparison"))
+
+
+def _read(kind: type, document: object, schema: str, name: str) -> object:
+    given = document.get("schema") if isinstance(document, Mapping) else None
+    if not isinstance(document, Mapping) or given != schema:
+        raise TargetError(f"not a saved {name}: its schema is {str(given)[:40]!r}, not {schema!r}")
     try:
-        return cast(Audit, _record(Audit, document, "audit"))
-    except ValueError as error:
-        raise TargetError(f"the saved audit is damaged: {error}") from error
+        return _record(kind, _flat(document), name)
+    except (ValueError, RecursionError) as error:
+        raise TargetError(f"the saved {name} is damaged: {error}") from error
+
+
+def _flat(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document with a record's fields where the record has them."""
+    models, savings = document.get("models"), document.get("savings")
+    if isinstance(models, Mapping):
+        document = {**document, **models}
+    if isinstance(savings, Mapping) and "latency" in savings:
+        document = {**document, "latency": savings["latency"]}
+    return document
 
 
 def _record(kind: type, item: object, where: str) -> object:
@@ -41,6 +67,8 @@ def _record(kind: type, item: object, where: str) -> object:
         key = RENAMED.get(field.name, field.name)
         if key in item:
             values[field.name] = _value(hints[field.name], item[key], f"{where}.{key}")
+        elif kind is DeviceCost and "unavailable" in item:
+            values[field.name] = None  # either numbers or the reason why there are none
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{where}.{key} is missing")
     return kind(**values)
@@ -58,9 +86,10 @@ def _value(kind: Any, value: object, where: str) -> object:
     if origin is Mapping:
         if not isinstance(value, dict):
             raise ValueError(f"{where} is not an object")
-        if get_args(kind)[1] is not float:
-            return dict(value)
-        return {key: _value(float, item, f"{where}.{key}") for key, item in value.items()}
+        inner = get_args(kind)[1]
+        if not isinstance(inner, type):
+            return dict(value)  # any JSON
+        return {key: _value(inner, item, f"{where}.{key}") for key, item in value.items()}
     if is_dataclass(kind):
         return _record(cast(type, kind), value, where)
     return _scalar(kind, value, where)
