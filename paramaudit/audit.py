@@ -18,6 +18,7 @@ from paramaudit import certify, gate, load, operators, rewrites
 from paramaudit.account import model_info, module_counts, totals
 from paramaudit.baseline import check_target
 from paramaudit.budgets import Limits
+from paramaudit.changes import changes
 from paramaudit.errors import NotAuditableError
 from paramaudit.expect import expectations
 from paramaudit.graph.capture import capture, reexport
@@ -33,6 +34,7 @@ from paramaudit.records import (
     Certificate,
     Check,
     Comparison,
+    Diff,
     Finding,
     Loaded,
     Plan,
@@ -216,6 +218,17 @@ def compare_loaded(original: Loaded, refactored: Loaded, options: Options, progr
     return dataclasses.replace(result, parts=tuple(parts))
 
 
+def diff_loaded(original: Loaded, refactored: Loaded, options: Options, progress: Progress) -> Diff:
+    """What changed from one model to another, and which waste is new; both are audited.
+
+    Raises:
+        NotAuditableError: one of them has no graph.
+    """
+    first = scan_loaded(original, options, progress)
+    second = scan_loaded(_with_inputs(refactored, first.original), options, progress)
+    return changes(first.audit, second.audit)
+
+
 def check_loaded(
     loaded: Loaded, limits: Limits, before: Baseline | None, options: Options, progress: Progress
 ) -> tuple[Check, Baseline]:
@@ -301,6 +314,7 @@ __all__ = [
     "atlas",
     "check_loaded",
     "compare_loaded",
+    "diff_loaded",
     "fit_scan",
     "open_target",
     "plan_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -272,8 +272,25 @@ def claims(target: Target, file: ClaimsFile, *, strict: Strict = False, flags: F
     with work(flags) as stages:
         stages("load")
         result = judge_loaded(_open(target, flags), stated, options(flags), stages)
-    _show(flags, result)
+    _show(flags, result, strict=strict)
     return int(strict and not result.holds)
+
+
+@command()
+def diff(original: Original, refactored: Refactored, *, flags: Flags) -> int:
+    """Show what changed from one model to another, and which waste is new."""
+    from paramaudit import audit
+
+    check_outputs(flags, [original, refactored])
+    try:
+        with work(flags) as stages:
+            stages("load")
+            pair = _open(original, flags), _open(refactored, flags)
+            changes = audit.diff_loaded(*pair, options(flags), stages)
+    except NotAuditableError as error:  # the exit codes of a diff are 0 and 2
+        raise TargetError(str(error)) from error
+    _show(flags, changes)
+    return 0
 
 
 @command(ATLAS_OPTIONS)
@@ -309,8 +326,19 @@ def _open(target: str, flags: Flags) -> Loaded:
     )
 
 
-def _show(flags: Flags, record: Record, audit: Audit | None = None) -> None:
-    publish(flags, partial(report.render, record, findings=audit.findings if audit else ()))
+def _show(flags: Flags, record: Record, audit: Audit | None = None, *, strict: bool = False) -> None:
+    findings = audit.findings if audit else ()
+    known: dict[str, Any] = {"findings": findings, "audit": audit, "atlas": _atlas(flags)}
+    publish(flags, lambda kind, **style: report.render(record, kind, strict=strict, **known, **style))
+
+
+def _atlas(flags: Flags) -> Mapping[str, str] | None:
+    """The documentation of operators where a document quotes it; it needs the whole pipeline."""
+    if "sarif" not in formats(flags):
+        return None
+    from paramaudit import audit
+
+    return audit.atlas()
 
 
 def _keep(flags: Flags, path: Path, text: str) -> None:

@@ -54,7 +54,12 @@ class Flags:
     """
 
     format: Annotated[
-        Strings, typer.Option("--format", metavar="FORMAT", help="table, json or markdown; repeatable.")
+        Strings,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="table, json, markdown, html, sarif, github, junit; repeatable.",
+        ),
     ] = None
     output: Annotated[
         Path | None,

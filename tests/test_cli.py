@@ -50,7 +50,6 @@ def test_usage_errors_exit_2(args: list[str], pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--format", "sarif"], "comes later"),
         (["--format", "json", "--format", "yaml"], "unknown format 'yaml'"),
         (["--device", "tpu"], "device: 'tpu' is not one of cpu, cuda"),
         (["--mode", "fast"], "mode: 'fast' is not one of eval, train"),

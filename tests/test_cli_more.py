@@ -116,7 +116,7 @@ def test_defaults_come_from_pyproject_and_the_command_line_wins(pipeline: Pipeli
         ("[tool.paramaudit]\nstatic = { t = 'x' }", "'t=x' is not NAME=SIZE"),
         ("[tool.paramaudit]\nignore = { dct = '' }", "'dct' needs a reason"),
         ("[tool.paramaudit]\nmode = 'fast'", "mode: 'fast' is not one of"),
-        ("[tool.paramaudit]\nformat = 'junit'", "comes later"),
+        ("[tool.paramaudit]\nformat = 'pdf'", "unknown format 'pdf'"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(text: str, says: str, pipeline: Pipeline) -> None:

@@ -373,12 +373,6 @@ def test_the_atlas_shows_first_paragraphs() -> None:
     assert report.render_page("rdft", atlas["rdft"], "table").endswith("of reals.\n\nMore.\n")
 
 
-@pytest.mark.parametrize("name", ["sarif", "github", "junit"])
-def test_formats_to_come_say_so(name: str) -> None:
-    with pytest.raises(OptionError, match=f"^format '{name}' comes later"):
-        report.render(AUDIT, name)
-
-
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(OptionError, match="unknown format 'yaml'; there are table, json, markdown"):
         report.render(AUDIT, "yaml")

@@ -7,6 +7,7 @@ fields of the document, so that a document can be read back.
 from paramaudit.records.checks import Baseline, BaselineTotals, Budget, Check, Growth, ModuleUse
 from paramaudit.records.claims import Judged, Judgement, Ruling
 from paramaudit.records.contract import Contract, InputSpec, Loaded, Specialised
+from paramaudit.records.diff import Diff, ModuleChange, WasteChange
 from paramaudit.records.evidence import Evidence, Json, Measured, Tier, Verdict
 from paramaudit.records.findings import (
     Audit,
@@ -46,6 +47,7 @@ __all__ = [
     "Cost",
     "Curve",
     "DeviceCost",
+    "Diff",
     "Evidence",
     "Example",
     "Finding",
@@ -61,6 +63,7 @@ __all__ = [
     "Matrix",
     "Measured",
     "ModelInfo",
+    "ModuleChange",
     "ModuleRow",
     "ModuleUse",
     "Operator",
@@ -78,4 +81,5 @@ __all__ = [
     "Tier",
     "Totals",
     "Verdict",
+    "WasteChange",
 ]

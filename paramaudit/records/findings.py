@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from paramaudit.records.contract import Contract
 from paramaudit.records.evidence import Json, Measured, Tier, Verdict
@@ -99,6 +100,19 @@ class Audit:
     skipped: tuple[Skipped, ...]
     totals: Totals
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def source_of(self, path: str) -> str | None:
+        """The ``file:line`` that builds a module, or the nearest one above it whose line is known."""
+        known = {row.path: row.source for row in self.modules if row.source}
+        while path and path not in known:
+            path = path.rpartition(".")[0]
+        return known.get(path)
+
+    def to_frame(self) -> Any:
+        """The modules as a pandas frame, see :func:`paramaudit.frames.modules`; findings have one as well."""
+        from paramaudit import frames  # pandas takes a second to import
+
+        return frames.modules(self)
 
 
 @dataclass(frozen=True)

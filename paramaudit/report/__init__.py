@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING
 from paramaudit.errors import OptionError
 
 if TYPE_CHECKING:
-    from paramaudit.records import Audit, Certificate, Check, Comparison, Finding, Judgement, Plan
+    from paramaudit.records import Audit, Certificate, Check, Comparison, Diff, Finding, Judgement, Plan
     from paramaudit.records.report import Report
+    from paramaudit.report.notices import Notices
 
-    Record = Audit | Plan | Certificate | Comparison | Check | Judgement | Report
+    Record = Audit | Plan | Certificate | Comparison | Check | Diff | Judgement | Report
 
-FORMATS = {"table": ".txt", "json": ".json", "markdown": ".md", "html": ".html"}
+FORMATS = {
+    "table": ".txt",
+    "json": ".json",
+    "markdown": ".md",
+    "html": ".html",
+    "sarif": ".sarif",
+    "github": ".annotations",
+    "junit": ".xml",
+}
 """The formats that can be written, each with the suffix of its files."""
 
-LATER = ("sarif", "github", "junit")
+FOR_CI = ("sarif", "github", "junit")
+"""The formats that machines of a CI system read."""
 
 __all__ = ["FORMATS", "check_format", "render", "render_atlas", "render_page"]
 
@@ -28,14 +38,11 @@ def check_format(name: str) -> str:
     """The name itself.
 
     Raises:
-        OptionError: there is no such format, or not yet.
+        OptionError: there is no such format.
     """
     if name in FORMATS:
         return name
-    known = ", ".join(FORMATS)
-    if name in LATER:
-        raise OptionError(f"format {name!r} comes later; for now there are {known}")
-    raise OptionError(f"unknown format {name!r}; there are {known}")
+    raise OptionError(f"unknown format {name!r}; there are {', '.join(FORMATS)}")
 
 
 def render(
@@ -45,8 +52,11 @@ def render(
     findings: Sequence[Finding] = (),
     width: int = 140,
     color: bool = False,
+    audit: Audit | None = None,
+    atlas: Mapping[str, str] | None = None,
+    strict: bool = False,
 ) -> str:
-    """One record as a document that ends with a newline.
+    """One record as a document that ends with a newline; annotations may be no line at all.
 
     Args:
         record: what to show.
@@ -54,6 +64,9 @@ def render(
         findings: for a plan, which holds ids only, the findings that it speaks about.
         width: columns of a table.
         color: whether a table may hold terminal colours.
+        audit: for a plan, the audit that it was made of, which knows lines of source.
+        atlas: the documentation of every operator and rewrite, which rules of SARIF quote.
+        strict: for claims, whether those that do not hold fail the command.
 
     Raises:
         OptionError: there is no such format.
@@ -63,6 +76,10 @@ def render(
     check_format(name)
     if name == "json":
         return json_.dumps(document.document(record))
+    if name in FOR_CI:
+        from paramaudit.report.notices import notices
+
+        return _for_ci(notices(record, audit, atlas, strict=strict), name)
     if name == "html":
         from paramaudit.report import html
 
@@ -86,6 +103,8 @@ def render_atlas(atlas: Mapping[str, str], name: str, *, width: int = 140, color
         from paramaudit.report import html
 
         return html.render_page(page)
+    if name in FOR_CI:
+        return _atlas_for_ci(page.title, atlas, name)
     return markdown.render(page) if name == "markdown" else table.render(page, width=width, color=color)
 
 
@@ -101,7 +120,23 @@ def render_page(key: str, text: str, name: str) -> str:
         from paramaudit.report import html
 
         return html.render_text(key, body)
+    if name in FOR_CI:
+        return _atlas_for_ci(key, {key: text}, name)
     return f"# {key}\n\n```text\n{body}\n```\n" if name == "markdown" else f"{key}\n\n{body}\n"
+
+
+def _for_ci(found: Notices, name: str) -> str:
+    from paramaudit.report import github, junit, sarif
+
+    return {"sarif": sarif.render, "github": github.render, "junit": junit.render}[name](found)
+
+
+def _atlas_for_ci(title: str, atlas: Mapping[str, str], name: str) -> str:
+    """Rules without results, cases that judge nothing."""
+    from paramaudit.report.notices import Case, Notices
+
+    cases = tuple(Case("operators", key, "passed", _summary(text)) for key, text in sorted(atlas.items()))
+    return _for_ci(Notices(title, "", (), cases, atlas), name)
 
 
 def _summary(text: str) -> str:

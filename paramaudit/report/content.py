@@ -13,6 +13,7 @@ from paramaudit.records import (
     Comparison,
     Contract,
     Cost,
+    Diff,
     Finding,
     Judgement,
     PartSpeed,
@@ -22,6 +23,7 @@ from paramaudit.records import (
 from paramaudit.records.report import Report
 from paramaudit.report.check import check_page
 from paramaudit.report.claims import claims_page
+from paramaudit.report.diff import diff_page
 from paramaudit.report.modules import modules
 from paramaudit.report.page import ROOT, Page, Table, change, listed, measured, number, size
 
@@ -163,6 +165,11 @@ def _report(report: Report, findings: Sequence[Finding] = ()) -> Page:
     of = f" on {report.audit.model.target}" if report.audit else ""
     lines = tuple(dict.fromkeys(line for one in pages for line in one.lines))
     return Page(f"Report{of}", (*report.notes, *lines), tuple(table for one in pages for table in one.tables))
+
+
+@page.register
+def _diff(diff: Diff, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
+    return diff_page(diff)
 
 
 @page.register

@@ -22,6 +22,7 @@ from paramaudit.records import (
     Check,
     Comparison,
     DeviceCost,
+    Diff,
     Json,
     Judgement,
     Plan,
@@ -91,15 +92,20 @@ def _baseline(baseline: Baseline) -> Document:
 
 
 @document.register
-def _judgement(judgement: Judgement) -> Document:
-    return {"schema": "paramaudit/claims/1", **_fields(judgement)}
-
-
-@document.register
 def _report(report: Report) -> Document:
     known = {"audit": report.audit, "certificate": report.certificate, "comparison": report.comparison}
     parts: Document = {name: None if record is None else document(record) for name, record in known.items()}
     return {"schema": "paramaudit/report/1", **parts, "notes": list(report.notes)}
+
+
+@document.register
+def _diff(diff: Diff) -> Document:
+    return {"schema": "paramaudit/diff/1", **_fields(diff)}
+
+
+@document.register
+def _judgement(judgement: Judgement) -> Document:
+    return {"schema": "paramaudit/claims/1", **_fields(judgement)}
 
 
 def plain(value: object) -> Json:

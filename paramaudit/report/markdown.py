@@ -1,4 +1,4 @@
-"""Pages as GitHub Markdown, e.g. for a job summary, which GitHub drops above 1 MiB."""
+"""Pages as GitHub Markdown: for job summaries, and for comments on pull requests, whose length is limited."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from collections.abc import Sequence
 
 from paramaudit.report.page import Page, Table, clean
 
-LIMIT = 1_000_000
-"""Bytes that a page may have; longer tables are cut, and say so."""
+LIMIT = 65_536
+"""Characters that GitHub takes in a comment; a page stays within as many bytes, and says what it left out."""
+
+CELL = 200
+"""Characters that are left of a long cell or line where cutting rows alone is not enough."""
 
 
 def render(page: Page, limit: int = LIMIT) -> str:
-    """The page as Markdown of at most ``limit`` bytes, as far as cutting tables can do it."""
-    rows = max((len(table.rows) for table in page.tables), default=0)
-    text = _render(page, rows)
-    while len(text.encode()) > limit and rows:
-        rows //= 2
-        text = _render(page, rows)
-    return text
+    """The page as Markdown of at most ``limit`` bytes: long tables are cut evenly, then long cells."""
+    longest = max((len(table.rows) for table in page.tables), default=0)
+    text = _render(page, longest)
+    if _size(text) <= limit:
+        return text
+    fits, most = 0, longest  # the most rows that fit, found by halving: the size grows with them
+    while most - fits > 1:
+        middle = (fits + most) // 2
+        fits, most = (middle, most) if _size(_render(page, middle)) <= limit else (fits, middle)
+    text = _render(page, fits)
+    return text if _size(text) <= limit else _shortened(page, limit)
 
 
 def escape(text: str) -> str:
@@ -26,10 +33,38 @@ def escape(text: str) -> str:
     return re.sub(r"([\\|`*_~\[\]#$])", r"\\\1", clean(text)).replace("&", "&amp;").replace("<", "&lt;")
 
 
+def _size(text: str) -> int:
+    return len(text.encode())
+
+
+def _shortened(page: Page, limit: int) -> str:
+    """A page whose lines alone are too long: each cut, and as many as there is room for."""
+    shown = [f"## {escape(_cut(page.title))}", *(escape(_cut(line)) for line in page.lines)]
+    rows = sum(len(table.rows) for table in page.tables)
+    note = f"Lines are cut and {rows:,} rows left out to stay within {LIMIT:,} characters; {WHOLE}"
+    while len(shown) > 1 and _size("\n\n".join([*shown, note])) + 1 > limit:
+        shown.pop()
+    return "\n\n".join([*shown, note]) + "\n"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CELL else f"{text[:CELL]}..."
+
+
+WHOLE = "the JSON document has everything."
+
+
 def _render(page: Page, most: int) -> str:
     parts = [f"## {escape(page.title)}"]
     parts.extend(escape(line) for line in page.lines)
     parts.extend(_table(table, most) for table in page.tables if table.rows)
+    left = [
+        f"{len(table.rows) - most:,} of {len(table.rows):,} rows of {escape(table.title or 'the table')}"
+        for table in page.tables
+        if len(table.rows) > most
+    ]
+    if left:
+        parts.append(f"Left out to stay within {LIMIT:,} characters: {'; '.join(left)}; {WHOLE}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -39,8 +74,7 @@ def _table(table: Table, most: int) -> str:
     lines.extend(_row([escape(cell) for cell in row]) for row in table.rows[:most])
     left = len(table.rows) - most
     if left > 0:
-        note = f"and {left:,} more, left out to stay below 1 MiB"
-        lines.append(_row([note, *[""] * (len(table.columns) - 1)]))
+        lines.append(_row([f"and {left:,} more, left out", *[""] * (len(table.columns) - 1)]))
     if table.footer is not None:
         lines.append(_row([f"**{escape(cell)}**" if cell else "" for cell in table.footer]))
     title = f"### {escape(table.title)}\n\n" if table.title else ""
