@@ -19,7 +19,6 @@ from paramaudit.cli import app
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUN = ROOT / "examples" / "red_heart" / "run.py"
-LATER = {"diff"}
 
 
 def commands() -> dict[str, set[str]]:
@@ -36,7 +35,6 @@ def test_the_readme_names_commands_that_exist() -> None:
     assert named <= commands().keys()
     for name in commands():
         assert f"`{name}" in README or f"paramaudit {name}" in README, name
-    assert not LATER & commands().keys()
 
 
 def test_the_readme_names_options_that_exist() -> None:
