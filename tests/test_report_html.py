@@ -261,6 +261,9 @@ def test_the_map_is_gone_into_and_out_of(show: Any) -> None:
     whole, part = (opened.page.locator(place).bounding_box() for place in (".tree", ".focus"))
     assert (part["width"], part["height"]) == (whole["width"], whole["height"])
     opened.page.click(".crumbs button >> nth=0")
+    opened.page.click('.cap[data-path="body.deep"]')  # one level at a time, wherever it is struck
+    assert crumbs(opened) == ["(root)", "body"]
+    opened.page.click(".crumbs button >> nth=0")
     assert crumbs(opened) == ["(root)"]
     assert "front" in seen(opened)
 

@@ -53,7 +53,9 @@
     stage.addEventListener("click", (event) => {
       const cap = event.target.closest(".cap");
       if (!cap) return;
-      const node = cap.parentElement;
+      let node = cap.parentElement;
+      // a pointer goes in by one level, wherever in a module it strikes; a key to the part that has the focus
+      while (event.detail && parentOf(node) !== current) node = parentOf(node);
       if (!node.classList.contains("group")) return tell(node);
       show(node);
       const first = node.querySelector(":scope > .kids > .node > .cap");
