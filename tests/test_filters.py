@@ -328,3 +328,13 @@ def test_a_triangle_out_of_place_is_seen(row: int) -> None:
     moved = mel_table(16000, 512, 40, True, (2.0, 8000.0), False)
     table[row] = moved[row]
     never_proven("filter-bank", table)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_bank_is_found_whatever_the_last_digits_are(seed: int) -> None:
+    """Its feet are seen in the logarithmic part alone, which looks the same at several sample rates."""
+    bank = mel_table(8000, 256, 64, False, (0.0, 4000.0), False)
+    noise = 1e-7 * np.random.default_rng(seed).standard_normal(bank.shape) * (bank > 0)
+    (layer,) = [o.propose(stored(bank + noise)) for o in OPERATORS if o.name == "filter-bank"]
+    assert layer is not None
+    assert (layer.arguments()["sample_rate"], layer.arguments()["f_max"]) == (8000, 4000)

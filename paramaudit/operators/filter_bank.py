@@ -58,6 +58,10 @@ class Bank:
         return triangles(points, bins, self.rate), points[2:] - points[:-2]
 
 
+MOST_FITTED = 4
+"""Of so many candidates the end frequencies are fitted."""
+
+
 class FilterBank(nn.Module):
     """Triangular filters over the bins of a spectrum, ``(..., n)`` to ``(..., m)``.
 
@@ -124,7 +128,9 @@ def propose(view: Matrix) -> FilterBank | None:
     if len(index) < 4:
         return None
     best: tuple[float, FilterBank] | None = None
-    for bank in _candidates(index, place, count, bins):
+    # where feet are seen in the logarithmic part alone, several rates fit them: all entries tell
+    near = _candidates(index, place, count, bins)
+    for bank in sorted(near, key=lambda bank: _with_gains(bank, view)[1])[:MOST_FITTED]:
         for tried in _finished(bank, shape):
             layer, left = _with_gains(tried, view)
             # a later one must be better by more than chance
@@ -157,7 +163,7 @@ def _candidates(index: Tensor, place: Tensor, count: int, bins: int) -> list[Ban
                 found.append((off, Bank(scale, float(rate), max(low, 0.0), high)))
     least = min((off for off, _ in found), default=0.0)
     near = [(bank.rate not in RATES, off, bank) for off, bank in found if off <= 3 * least + 1e-3]
-    return [bank for _, _, bank in sorted(near, key=lambda entry: entry[:2])[:6]]
+    return [bank for _, _, bank in sorted(near, key=lambda entry: entry[:2])]
 
 
 def _spaced(scale: str, design: Tensor, place: Tensor, per_bin: float) -> tuple[Tensor, float]:
