@@ -62,6 +62,7 @@ MALFORMED = {
     GOOD.replace("[4, 7]", '[{ stated = "a" }]'): "refers to 'a', which is no earlier claim",
     GOOD.replace("[4, 7]", "[{ weight = 3 }]"): "a table must have one of stated",
     GOOD.replace("[4, 7]", '[{ layer = "Linear(4)" }]'): "Linear(4):",
+    GOOD.replace("[4, 7]", '[{ layer = "MultiheadAttention(3, 2)" }]'): "MultiheadAttention(3, 2):",
     GOOD.replace("[4, 7]", '[{ layer = "Lineal(4, 4)" }]'): "has a layer 'Lineal'",
     GOOD.replace("[4, 7]", '[{ layer = "Linear(open(0), 4)" }]'): "is not a layer",
     GOOD.replace("[4, 7]", '[{ layer = "functional.relu(3)" }]'): "is not a layer",

@@ -14,6 +14,11 @@ from paramaudit import layers as computed
 
 PARAMETER = "Parameter"
 
+# What a constructor raises that does not take its arguments; torch asserts some of them.
+_REFUSALS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -37,7 +42,7 @@ class Layer:
                 return _class(self.name)(*self.args, **dict(self.kwargs))
             with torch.device(device):
                 return _class(self.name)(*self.args, **dict(self.kwargs))
-        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except _REFUSALS as error:
             raise ValueError(f"{self.text}: {' '.join(str(error).split())}") from error
 
     def numbers(self) -> int:
@@ -102,9 +107,11 @@ def output(stated: tuple[Layer, ...], shape: tuple[int, ...]) -> Tensor:
         ValueError: they do not take inputs of this shape.
     """
     try:
-        result: Tensor = chain(stated, device="meta")(torch.empty(shape, device="meta"))
-    except (RuntimeError, ValueError, TypeError) as error:
+        result = chain(stated, device="meta")(torch.empty(shape, device="meta"))
+    except _REFUSALS as error:
         raise ValueError(f"shape {list(shape)}: {' '.join(str(error).split())}") from error
+    if not isinstance(result, Tensor):
+        raise ValueError(f"{texts(stated)}: more than one output")
     return result
 
 
