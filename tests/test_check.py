@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from commands import Done, call, one_line
 
+from paramaudit.report import FORMATS
+
 BASELINE = ".paramaudit-baseline.json"
 MODEL = """
 import torch
@@ -278,7 +280,7 @@ def test_a_checkpoint_without_a_graph_is_counted(repo: Path) -> None:
 
 
 @pytest.mark.parametrize(("most", "code"), [(172, 0), (171, 1)])
-@pytest.mark.parametrize("name", ["table", "json", "markdown"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_the_exit_code_does_not_depend_on_the_format(name: str, most: int, code: int, repo: Path) -> None:
     configure(repo, f"max-parameters = {most}")
     done = check(repo, "--format", name)
