@@ -285,7 +285,7 @@ def test_the_exit_code_does_not_depend_on_the_format(name: str, most: int, code:
     configure(repo, f"max-parameters = {most}")
     done = check(repo, "--format", name)
     assert done.code == code
-    assert done.stdout
+    assert done.stdout or (name, code) == ("github", 0)  # nothing to annotate
     (repo / "net.py").unlink()
     one_line(check(repo, "--format", name), 2, "net.py")
 
