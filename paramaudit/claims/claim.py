@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -86,7 +87,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class Claim(ABC):
     """One statement; each kind has its fields, and judges itself."""
 
     id: str
@@ -103,13 +104,13 @@ class Claim:
         """The claims that it builds on."""
         return ()
 
+    @abstractmethod
     def judge(self, bench: Bench) -> Outcome:
         """Measure and compare.
 
         Raises:
             ValueError: it does not fit the model, or what it refers to is no number.
         """
-        raise NotImplementedError
 
     def judged(self, bench: Bench) -> Judged:
         """The outcome under the claim's name.
