@@ -145,7 +145,8 @@ def test_every_command_succeeds(flow: Flow) -> None:
 
 def test_nothing_but_the_documents_is_written(flow: Flow) -> None:
     assert names(flow.folder) == {
-        *("net.py", "net.refactored.pt2", ".paramaudit/audit.json", ".paramaudit/certificate.json")
+        *("net.py", "net.refactored.pt2"),
+        *(f".paramaudit/{name}.json" for name in ("audit", "certificate", "comparison")),
     }
     assert digest(flow.folder / "net.py") == flow.before
 
