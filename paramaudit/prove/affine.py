@@ -7,7 +7,6 @@ the rounding error of the original, observed. A candidate is safe when the first
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 
 import torch
@@ -16,10 +15,8 @@ from torch import Tensor, nn
 from paramaudit.numerics.exact import affine
 from paramaudit.numerics.norms import spectral_norm_above, spectral_norm_below, top_direction
 from paramaudit.prove.rounding import PER, Run, witness
+from paramaudit.prove.tiers import graded
 from paramaudit.records import Evidence, Matrix, Measured, Tier
-
-BOUNDED_UP_TO = 2.0**-7
-"""A gap of at most this part of the map's norm is ``bounded``; above it the maps differ."""
 
 
 def gap(original: Matrix, candidate: Matrix) -> Measured:
@@ -62,23 +59,10 @@ def judge(
     apart = gap(original, candidate)
     seen = observed() if observed is not None else witness(run, original, generator)[0]
     norm = spectral_norm_below(_joined(original.weight, original.bias), generator)
-    name = str(original.dtype).removeprefix("torch.")
-    trusted = seen.value <= math.sqrt(original.noise) * norm
-    if trusted and apart.value <= seen.value:
-        reason = (
-            f"for every input x the two differ by at most {apart.value:.1e} {PER}; the original itself "
-            f"was seen to be off by {seen.value:.1e} {PER} through rounding in {name}"
-        )
-        return Evidence(Tier.ROUNDING, reason, gap=apart, witness=seen)
-    if apart.value <= BOUNDED_UP_TO * norm:
-        reason = (
-            f"for every input x the two differ by at most {apart.value:.1e} {PER}, "
-            f"{apart.value / norm:.1e} of the map's norm; more than the rounding seen in the original, "
-            f"{seen.value:.1e} {PER}"
-        )
-        if not trusted:
-            reason += f", which is too large a part of the map to be rounding in {name}"
-        return Evidence(Tier.BOUNDED, reason, gap=apart, witness=seen)
+    words = ("input x", "the map's norm", "map")
+    evidence = graded(apart, seen, norm, original.dtype, original.noise, words)
+    if evidence is not None:
+        return evidence
     return _refute(original, candidate, apart, seen, generator)
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics import piecewise
-from paramaudit.prove.affine import BOUNDED_UP_TO
 from paramaudit.prove.rounding import COPIES, PER, Run
+from paramaudit.prove.tiers import graded
 from paramaudit.records import Curve, Evidence, Measured, Tier
 
 _RATIO = 1.01
@@ -71,26 +71,14 @@ def judge_curves(original: Curve, candidate: Curve, run: Run, generator: torch.G
     if _same(original, candidate):
         return Evidence(Tier.EXACT, "the candidate is the same curve, to the last bit", gap=apart)
     seen, _ = curve_witness(run, original, generator)
-    size, name = norm_below(original), str(original.dtype).removeprefix("torch.")
+    size = norm_below(original)
     where = (
         "input t" if original.domain is None else f"t from {original.domain[0]:g} to {original.domain[1]:g}"
     )
-    trusted = seen.value <= math.sqrt(original.noise) * size
-    if trusted and apart.value <= seen.value:
-        reason = (
-            f"for every {where} the two differ by at most {apart.value:.1e} {PER}; the original itself "
-            f"was seen to be off by {seen.value:.1e} {PER} through rounding in {name}"
-        )
-        return Evidence(Tier.ROUNDING, reason, gap=apart, witness=seen)
-    if apart.value <= BOUNDED_UP_TO * size:
-        reason = (
-            f"for every {where} the two differ by at most {apart.value:.1e} {PER}, "
-            f"{apart.value / size:.1e} of the largest value; more than the rounding seen in the original, "
-            f"{seen.value:.1e} {PER}"
-        )
-        if not trusted:
-            reason += f", which is too large a part of the curve to be rounding in {name}"
-        return Evidence(Tier.BOUNDED, reason, gap=apart, witness=seen)
+    words = (where, "the largest value", "curve")
+    evidence = graded(apart, seen, size, original.dtype, original.noise, words)
+    if evidence is not None:
+        return evidence
     return _refute(original, candidate, apart, seen)
 
 

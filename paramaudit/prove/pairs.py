@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from paramaudit.numerics.exact import affine
 from paramaudit.numerics.norms import spectral_norm_above
 from paramaudit.prove.rounding import PER, witness
+from paramaudit.prove.tiers import earned
 from paramaudit.records import Evidence, Matrix, Measured, PairedUnits, Tier
 
 
@@ -44,11 +43,11 @@ def judge_pairs(claim: PairedUnits) -> Evidence:
     if value == 0.0:
         return Evidence(Tier.EXACT, "relu(a) - relu(-a) = a for every pair of units", gap=gap, witness=seen)
     size = spectral_norm_above(stored)
-    trusted = seen.value <= math.sqrt(linear.noise) * size  # more than that is no rounding in this dtype
-    if trusted and value <= seen.value:
-        return Evidence(Tier.ROUNDING, reason, gap=gap, witness=seen)
-    if value <= 2.0**-7 * size:
-        return Evidence(Tier.BOUNDED, f"{reason}; that is more than its rounding", gap=gap, witness=seen)
+    tier = earned(value, seen.value, size, linear.noise)
+    if tier is Tier.ROUNDING:
+        return Evidence(tier, reason, gap=gap, witness=seen)
+    if tier is Tier.BOUNDED:
+        return Evidence(tier, f"{reason}; that is more than its rounding", gap=gap, witness=seen)
     reason = "its ReLU units come in opposite pairs, but their outputs do not add up to a linear map"
     return Evidence(Tier.REFUTED, reason, gap=gap, witness=seen)
 
