@@ -23,7 +23,7 @@ from paramaudit.errors import OptionError
 from paramaudit.numerics.layers import floats
 from paramaudit.numerics.noise import stored
 from paramaudit.operators import OPERATORS, explain, listed, looking_at
-from paramaudit.plan.chains import proven_affine
+from paramaudit.plan.offered import proven_affine
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Example, Matrix, Operator, Tier
 

@@ -31,7 +31,7 @@ def plus(outputs: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
 
 def floats(layer: nn.Module) -> int:
     """How many floating-point numbers a layer stores, as parameters or buffers."""
-    return sum(t.numel() for t in layer.state_dict().values() if t.is_floating_point())
+    return sum(t.numel() for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point())
 
 
 def fast_length(least: int) -> int:

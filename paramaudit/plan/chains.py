@@ -5,20 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import fx, nn
 
 from paramaudit.graph import probe, sites, steps
-from paramaudit.graph.affine import region
-from paramaudit.graph.facts import constants
-from paramaudit.graph.program import output_leaves, placeholders
 from paramaudit.graph.sites import Chain
 from paramaudit.graph.surgery import Draft
+from paramaudit.numerics.layers import floats
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
-from paramaudit.prove.affine import dense, judge
+from paramaudit.plan.offered import affine_evidence, arguments, indices, note_near_miss
+from paramaudit.prove.affine import judge
 from paramaudit.prove.rounding import Run, witness
 from paramaudit.records import Evidence, Json, Matrix, Measured, Operator, Tier
 
@@ -139,47 +138,15 @@ def _named(stretch: Stretch, operator: Operator) -> Option | None:
     layer = operator.propose(view)
     if layer is None:
         return None
-    numbers = sum(p.numel() for p in _floats(layer))
+    numbers = floats(layer)
     if numbers >= stretch.freed:
         return None
-    width = view.weight.shape[1]
-    try:
-        evidence = _judged(stretch, dense(layer, width, view.dtype))
-        affine = evidence.tier is Tier.REFUTED or proven_affine(layer, width)
-    except ValueError:  # seen not to be affine
-        affine = False
-    if not affine:
-        evidence = Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
+    evidence = affine_evidence(layer, view, partial(_judged, stretch))
     return Option(*stretch.at, view, evidence, numbers, stretch.freed, operator.name, layer)
-
-
-def proven_affine(layer: nn.Module, width: int) -> bool:
-    """Whether a proposed layer is affine in its input by its own graph, for every batch size."""
-    example = torch.zeros(3, width, dtype=torch.float64)
-    with torch.no_grad():
-        exported = torch.export.export(layer, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
-    module = exported.module(check_guards=False)
-    found = region(placeholders(module.graph)[0], constants(module.graph))
-    (result,) = output_leaves(module.graph)
-    return found is not None and found.clean(result)
-
-
-def _arguments(layer: nn.Module | None) -> dict[str, Json]:
-    """What an operator's layer says that it recognised."""
-    said = getattr(layer, "arguments", None)
-    return dict(said()) if callable(said) else {}
 
 
 def _dense_count(view: Matrix) -> int:
     return view.weight.numel() + (view.bias.numel() if view.bias is not None else 0)
-
-
-def _floats(layer: nn.Module) -> list[torch.Tensor]:
-    return [t for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point()]
-
-
-def _indices(layer: nn.Module) -> int:
-    return sum(t.numel() for t in layer.buffers() if not t.is_floating_point())
 
 
 def _best(chain: Chain, options: Sequence[Option]) -> list[Option]:
@@ -215,15 +182,14 @@ def _apply(draft: Draft, group: Sequence[Chain], option: Option, book: Book) -> 
     if option.layer is None:
         _record_merge(book, path, tensors, option, counts, applied)
         return
-    arguments = _arguments(option.layer)
     key = book.add(
         option.operator,
         path,
         tensors,
         option.evidence,
         counts,
-        arguments=arguments,
-        indices=_indices(option.layer),
+        arguments=arguments(option.layer),
+        indices=indices(option.layer),
         applied=applied,
         absorbs=True,
     )
@@ -287,18 +253,7 @@ def _weight_name(stored: Sequence[fx.Node], path: str) -> str:
 
 
 def _note_refused(draft: Draft, chain: Chain, option: Option, path: str, book: Book) -> None:
-    """A near miss stays in the list, with the reason; a guess that is far off was only a guess."""
-    if option.evidence.tier is Tier.REFUTED:
-        return
     stored = sites.stored_nodes(chain, option.start, option.stop)
     before = sites.numbers(draft, [str(n.target) for n in stored])
-    arguments = _arguments(option.layer)
-    book.add(
-        option.operator,
-        path,
-        draft.keys(stored),
-        option.evidence,
-        (before, before),
-        arguments=arguments,
-        applied=False,
-    )
+    keys = draft.keys(stored)
+    note_near_miss(book, option.operator, path, keys, option.evidence, before, option.layer)

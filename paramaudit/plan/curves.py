@@ -21,8 +21,9 @@ from paramaudit.numerics.layers import floats
 from paramaudit.numerics.piecewise import Domain
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
+from paramaudit.plan.offered import arguments, note_near_miss
 from paramaudit.prove.curve import judge_curves
-from paramaudit.records import Curve, Evidence, Json, Operator, Tier
+from paramaudit.records import Curve, Evidence, Operator, Tier
 
 _MOST_RUNS = 100
 _FEWEST = 3
@@ -134,7 +135,7 @@ def _options(draft: Draft, group: Sequence[Part], choice: Choice, book: Book) ->
             continue
         if choice.applies(option.evidence.tier):
             found.append(option)
-        elif option.evidence.tier is not Tier.REFUTED:
+        else:
             _note_refused(draft, option, path, book)
     return found
 
@@ -239,7 +240,7 @@ def _apply(draft: Draft, option: Option, book: Book) -> None:
         tensors,
         option.evidence,
         counts,
-        arguments=_arguments(option.layer),
+        arguments=arguments(option.layer),
         applied=option.evidence.tier.safe,
         absorbs=True,
     )
@@ -270,22 +271,7 @@ def _written_out(
     return known[end]
 
 
-def _arguments(layer: nn.Module) -> dict[str, Json]:
-    """What an operator's layer says that it recognised."""
-    said = getattr(layer, "arguments", None)
-    return dict(said()) if callable(said) else {}
-
-
 def _note_refused(draft: Draft, option: Option, path: str, book: Book) -> None:
-    """A near miss stays in the list, with the reason; a guess that is far off was only a guess."""
     stored = sites.stored_nodes(_chain(option.group[0]), 0, 1)
     before = sites.numbers(draft, [str(n.target) for n in stored])
-    book.add(
-        option.operator,
-        path,
-        draft.keys(stored),
-        option.evidence,
-        (before, before),
-        arguments=_arguments(option.layer),
-        applied=False,
-    )
+    note_near_miss(book, option.operator, path, draft.keys(stored), option.evidence, before, option.layer)

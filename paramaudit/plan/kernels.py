@@ -17,9 +17,9 @@ from paramaudit.numerics.frames import Framed, frame_matrix
 from paramaudit.numerics.layers import floats
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
-from paramaudit.plan.chains import proven_affine
-from paramaudit.prove.affine import dense, judge
-from paramaudit.records import Evidence, Kernel, Matrix, Operator, Tier
+from paramaudit.plan.offered import affine_evidence, arguments, indices, note_near_miss
+from paramaudit.prove.affine import judge
+from paramaudit.records import Evidence, Kernel, Matrix, Operator
 
 _CALLS = ("aten::conv1d", "aten::convolution")
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -137,7 +137,7 @@ def _options(draft: Draft, site: Site, choice: Choice, book: Book) -> list[Optio
             continue
         if choice.applies(option.evidence.tier):
             found.append(option)
-        elif option.evidence.tier is not Tier.REFUTED:
+        else:
             _note_refused(draft, site, option, book)
     return found
 
@@ -153,14 +153,12 @@ def _named(site: Site, operator: Operator, seed: int) -> Option | None:
     taps = site.matrix.weight.shape[1]
     layer = Framed(proposed.inner, taps, site.view.stride, site.view.padding)
     generator = torch.Generator().manual_seed(seed)
-    try:
-        candidate = dense(layer.inner, taps, site.matrix.dtype)
-        evidence = judge(site.matrix, candidate, on_frames(site.matrix), generator)
-        affine = evidence.tier is Tier.REFUTED or proven_affine(layer.inner, taps)
-    except ValueError:  # seen not to be affine
-        affine = False
-    if not affine:
-        evidence = Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
+    run = on_frames(site.matrix)
+
+    def judged(candidate: Matrix) -> Evidence:
+        return judge(site.matrix, candidate, run, generator)
+
+    evidence = affine_evidence(layer.inner, site.matrix, judged)
     return Option(operator.name, layer, evidence)
 
 
@@ -189,21 +187,13 @@ def _apply(draft: Draft, site: Site, option: Option, book: Book) -> None:
         tensors,
         option.evidence,
         counts,
-        arguments=option.layer.arguments(),
-        indices=sum(t.numel() for t in layer.buffers() if not t.is_floating_point()),
+        arguments=arguments(option.layer),
+        indices=indices(layer),
         applied=option.evidence.tier.safe,
         absorbs=True,
     )
 
 
 def _note_refused(draft: Draft, site: Site, option: Option, book: Book) -> None:
-    """A near miss stays in the list, with the reason; a guess that is far off was only a guess."""
-    book.add(
-        option.operator,
-        site.path,
-        draft.keys(site.stored),
-        option.evidence,
-        (site.freed, site.freed),
-        arguments=option.layer.arguments(),
-        applied=False,
-    )
+    keys = draft.keys(site.stored)
+    note_near_miss(book, option.operator, site.path, keys, option.evidence, site.freed, option.layer)

@@ -1,0 +1,63 @@
+"""What an operator offers: the proof of its layer, what it says of itself, and the note of a near miss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from paramaudit.graph.affine import region
+from paramaudit.graph.facts import constants
+from paramaudit.graph.program import output_leaves, placeholders
+from paramaudit.plan.book import Book
+from paramaudit.prove.affine import dense
+from paramaudit.records import Evidence, Json, Matrix, Tier
+
+
+def affine_evidence(layer: nn.Module, view: Matrix, judge: Callable[[Matrix], Evidence]) -> Evidence:
+    """What ``judge`` says of a layer's own map; refuted when the layer is not proven to be affine."""
+    width = view.weight.shape[1]
+    try:
+        evidence = judge(dense(layer, width, view.dtype))
+        affine = evidence.tier is Tier.REFUTED or proven_affine(layer, width)
+    except ValueError:  # seen not to be affine
+        affine = False
+    return evidence if affine else Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
+
+
+def proven_affine(layer: nn.Module, width: int) -> bool:
+    """Whether a proposed layer is affine in its input by its own graph, for every batch size."""
+    example = torch.zeros(3, width, dtype=torch.float64)
+    with torch.no_grad():
+        exported = torch.export.export(layer, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    module = exported.module(check_guards=False)
+    found = region(placeholders(module.graph)[0], constants(module.graph))
+    (result,) = output_leaves(module.graph)
+    return found is not None and found.clean(result)
+
+
+def arguments(layer: nn.Module | None) -> Mapping[str, Json]:
+    """What an operator's layer says that it recognised."""
+    said = getattr(layer, "arguments", None)
+    return dict(said()) if callable(said) else {}
+
+
+def indices(layer: nn.Module) -> int:
+    """How many whole numbers a layer stores."""
+    return sum(t.numel() for t in layer.buffers() if not t.is_floating_point())
+
+
+def note_near_miss(
+    book: Book,
+    operator: str,
+    path: str,
+    tensors: tuple[str, ...],
+    evidence: Evidence,
+    numbers: int,
+    layer: nn.Module | None,
+) -> None:
+    """A near miss stays in the list, with the reason; a guess that is far off was only a guess."""
+    if evidence.tier is not Tier.REFUTED:
+        said = arguments(layer)
+        book.add(operator, path, tensors, evidence, (numbers, numbers), arguments=said, applied=False)
