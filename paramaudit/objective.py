@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache, partial
 
 from paramaudit.graph.program import Program
 from paramaudit.pays import part_flops, speeds
 from paramaudit.plan import Book, Choice, best_plan
 from paramaudit.records import Finding
 
-OBJECTIVES = ("parameters", "bytes", "latency", "flops")
 SLOWER = 0.95
 """A part that takes longer than its original by more than this share lost time; less is noise."""
 MOST_ROUNDS = 3
@@ -42,19 +42,19 @@ def plan_for(objective: str, program: Program, choice: Choice, device: str) -> t
 def _losses(
     objective: str, program: Program, refactored: Program, book: Book, device: str
 ) -> Iterator[Finding]:
-    """The applied findings whose part became worse, as refusals."""
+    """The applied findings whose part became worse, as refusals; a part is measured once for all of them."""
+    why = cache(partial(_slower if objective == "latency" else _dearer, program, refactored, device))
     for finding in book.findings:
         changed = finding.parameters_before - finding.parameters_after
         if not finding.applied_by_default or finding.part_of or changed < WORTH * finding.parameters_before:
             continue
-        why = (_slower if objective == "latency" else _dearer)(program, refactored, finding.path, device)
-        if why:
-            reason = f"not applied for --objective {objective}: {why}; {finding.reason}"
+        if cost := why(finding.path):
+            reason = f"not applied for --objective {objective}: {cost}; {finding.reason}"
             left = replace(finding, parameters_after=finding.parameters_before, indices_after=0)
             yield replace(left, applied_by_default=False, reason=reason)
 
 
-def _slower(program: Program, refactored: Program, path: str, device: str) -> str:
+def _slower(program: Program, refactored: Program, device: str, path: str) -> str:
     for found in speeds(program, refactored, [path], device, batches=()):
         ((_, ratio),) = found.ratios.items()
         if ratio < SLOWER:
@@ -62,7 +62,7 @@ def _slower(program: Program, refactored: Program, path: str, device: str) -> st
     return ""
 
 
-def _dearer(program: Program, refactored: Program, path: str, device: str) -> str:  # noqa: ARG001 - a count
+def _dearer(program: Program, refactored: Program, device: str, path: str) -> str:  # noqa: ARG001 - a count
     before, after = (part_flops(side, path) for side in (program, refactored))
     if before is None or after is None or after <= before:
         return ""

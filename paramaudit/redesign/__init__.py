@@ -45,18 +45,17 @@ def redesign(program: Program, audit: Audit, data: Sequence[Tensor], choice: Cho
     draft = Draft(program)
     copy = replace(program, module=draft.module)
     allowed: dict[str, tuple[ModuleRow, Recording, Fit]] = {}
-    for row in _wanted(audit):
-        operator = str(row.rule.operator) if row.rule else ""
+    for row, operator in _wanted(audit):
         if not choice.wants(operator, row.path):
             continue
         try:
             recording = record(copy, row.path, data)
             found = fit(operator, recording, recording.source.meta["val"].dtype, choice.seed)
         except LookupError as error:
-            _note(book, row, Evidence(Tier.REFUTED, f"nothing was fitted: {error}"), None)
+            _note(book, row, operator, Evidence(Tier.REFUTED, f"nothing was fitted: {error}"), None)
             continue
         evidence = _judged(found, row)
-        key = _note(book, row, evidence, found)
+        key = _note(book, row, operator, evidence, found)
         if evidence.tier is Tier.FITTED and Tier.FITTED in choice.allow:
             allowed[key] = row, recording, found
     for swap in allowed.values():  # after all was recorded, so that no fit sees another one's outputs
@@ -64,15 +63,16 @@ def redesign(program: Program, audit: Audit, data: Sequence[Tensor], choice: Cho
     return Redesign(tuple(book.findings[before:]), tuple(allowed), draft.finish() if allowed else program)
 
 
-def _wanted(audit: Audit) -> Iterator[ModuleRow]:
-    """Modules to fit, outermost first; nothing inside one that is fitted as a whole."""
+def _wanted(audit: Audit) -> Iterator[tuple[ModuleRow, str]]:
+    """Modules to fit with the operator expected there, outermost first; nothing inside another of them."""
     done: list[str] = []
     for row in sorted(audit.modules, key=lambda row: row.path):
-        expected = row.rule is not None and row.rule.cls == "ml-replaceable" and row.rule.operator
+        rule = row.rule
+        operator = rule.operator if rule is not None and rule.cls == "ml-replaceable" else None
         inside = any(row.path.startswith(f"{path}.") for path in done)
-        if row.verdict is Verdict.UNPROVEN and expected and row.parameters and not inside:
+        if row.verdict is Verdict.UNPROVEN and operator and row.parameters and not inside:
             done.append(row.path)
-            yield row
+            yield row, operator
 
 
 def _judged(found: Fit, row: ModuleRow) -> Evidence:
@@ -88,7 +88,7 @@ def _judged(found: Fit, row: ModuleRow) -> Evidence:
     return Evidence(Tier.FITTED, f"another function: {result}")
 
 
-def _note(book: Book, row: ModuleRow, evidence: Evidence, found: Fit | None) -> str:
+def _note(book: Book, row: ModuleRow, operator: str, evidence: Evidence, found: Fit | None) -> str:
     arguments: dict[str, Json] = {"redesign": True}
     if found is not None:
         arguments |= {
@@ -100,12 +100,11 @@ def _note(book: Book, row: ModuleRow, evidence: Evidence, found: Fit | None) -> 
             "fitted_rows": found.rows[0],
             "held_out_rows": found.rows[1],
         }
-    fitted = evidence.tier is Tier.FITTED and found is not None
-    after = found.numbers if fitted and found is not None else row.parameters_after
-    operator = str(row.rule.operator) if row.rule else ""
+    after = row.parameters_after
+    if found is not None and evidence.tier is Tier.FITTED:
+        after = found.numbers
     counts = (row.parameters_after, after)
-    tensors: tuple[str, ...] = ()
-    return book.add(operator, row.path, tensors, evidence, counts, arguments=arguments, applied=False)
+    return book.add(operator, row.path, (), evidence, counts, arguments=arguments, applied=False)
 
 
 def _swap(draft: Draft, row: ModuleRow, recording: Recording, found: Fit) -> None:
