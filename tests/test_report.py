@@ -98,6 +98,8 @@ def test_an_audit_document_has_the_published_fields() -> None:
         "applied_by_default": True,
         "reason": "the product is a windowed transform",
         "counterexample": None,
+        "requires": [],
+        "worst_case": None,
     }
     assert found["skipped"] == [{"path": "body.odd", "reason": "a hook"}]
     assert set(found["totals"]) == {
@@ -123,7 +125,7 @@ def test_a_certificate_document_has_the_published_fields(equivalent: bool | None
     assert found["models"] == {"original": "a" * 64, "refactored": "b" * 64}
     assert found["outputs"][0]["refactored_error"] is None  # an infinity
     assert found["attack"] == {"restarts": 8, "steps": 100, "worst": None, "ties": 2}
-    assert set(found["swaps"][0]) == {"id", "tier", "gap", "witness"}
+    assert {"id", "tier", "gap", "witness", "requires", "worst_case"} <= set(found["swaps"][0])
 
 
 def test_a_comparison_document_has_the_published_fields() -> None:

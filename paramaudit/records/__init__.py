@@ -8,7 +8,7 @@ from paramaudit.records.checks import Baseline, BaselineTotals, Budget, Check, G
 from paramaudit.records.claims import Judged, Judgement, Ruling
 from paramaudit.records.contract import Contract, InputSpec, Loaded, Specialised
 from paramaudit.records.diff import Diff, ModuleChange, WasteChange
-from paramaudit.records.evidence import Evidence, Json, Measured, Tier, Verdict
+from paramaudit.records.evidence import IN_MEMORY, Evidence, Json, Measured, Tier, Traces, Verdict, WorstCase
 from paramaudit.records.findings import (
     Audit,
     Finding,
@@ -26,15 +26,20 @@ from paramaudit.records.results import (
     Comparison,
     Cost,
     DeviceCost,
+    EndToEnd,
     Flops,
+    Gradients,
     Latency,
+    OutputBound,
     OutputError,
     PartSpeed,
+    Recheck,
     SwapProof,
 )
 from paramaudit.records.views import Curve, Example, Kernel, Matrix, Operator, PairedUnits, State
 
 __all__ = [
+    "IN_MEMORY",
     "Attack",
     "Audit",
     "Baseline",
@@ -48,10 +53,12 @@ __all__ = [
     "Curve",
     "DeviceCost",
     "Diff",
+    "EndToEnd",
     "Evidence",
     "Example",
     "Finding",
     "Flops",
+    "Gradients",
     "Growth",
     "InputSpec",
     "Json",
@@ -67,10 +74,12 @@ __all__ = [
     "ModuleRow",
     "ModuleUse",
     "Operator",
+    "OutputBound",
     "OutputError",
     "PairedUnits",
     "PartSpeed",
     "Plan",
+    "Recheck",
     "Refusal",
     "RuleHit",
     "Ruling",
@@ -80,6 +89,8 @@ __all__ = [
     "SwapProof",
     "Tier",
     "Totals",
+    "Traces",
     "Verdict",
     "WasteChange",
+    "WorstCase",
 ]

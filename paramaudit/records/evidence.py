@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -61,3 +62,34 @@ class Evidence:
     witness: Measured | None = None
     p_value: float | None = None
     counterexample: Tensor | None = field(default=None, compare=False, repr=False)
+    witness_input: Tensor | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """Textbook bounds on the rounding error of each implementation, per ``|[x;1]|``: information only.
+
+    None where no bound is known, or none exists because ``n u >= 1``. ``source`` says whose bounds they are.
+    """
+
+    original: float | None
+    refactored: float | None
+    source: str
+
+
+IN_MEMORY: Mapping[str, bool] = {"document": False}
+"""Marks a field that no document holds."""
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a proof leaves behind in memory.
+
+    ``witness_input`` is the input of the part on which the witness was observed, ``(in,)``. ``places`` are
+    the graph nodes between which the part was swapped, ``(source, target)`` by name. ``rounded`` is True
+    where the swap stores new numbers whose rounding no gap bounds.
+    """
+
+    witness_input: Tensor | None = None
+    places: tuple[tuple[str, str], ...] = ()
+    rounded: bool = False

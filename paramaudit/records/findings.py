@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paramaudit.records.contract import Contract
-from paramaudit.records.evidence import Json, Measured, Tier, Verdict
+from paramaudit.records.evidence import IN_MEMORY, Json, Measured, Tier, Traces, Verdict, WorstCase
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found, proven or refuted. Fields are those of the audit document."""
+    """One thing found, proven or refuted. Fields are those of the audit document.
+
+    ``requires`` lists what the proof needs beyond the dtypes and shapes of the inputs, in words.
+    """
 
     id: str
     path: str
@@ -30,6 +33,9 @@ class Finding:
     witness: Measured | None = None
     p_value: float | None = None
     counterexample: str | None = None
+    requires: tuple[str, ...] = ()
+    worst_case: WorstCase | None = None
+    traces: Traces = field(default=Traces(), compare=False, repr=False, metadata=IN_MEMORY)
 
 
 @dataclass(frozen=True)

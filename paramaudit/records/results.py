@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from paramaudit.records.contract import Contract
-from paramaudit.records.evidence import Measured, Tier
+from paramaudit.records.evidence import IN_MEMORY, Json, Measured, Tier, WorstCase
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,61 @@ class OutputError:
 
 @dataclass(frozen=True)
 class SwapProof:
-    """The evidence of one applied swap."""
+    """The evidence of one applied swap, and what it needs beyond the inputs' dtypes and shapes."""
 
     id: str
     tier: Tier
     gap: Measured | None
     witness: Measured | None
+    requires: tuple[str, ...] = ()
+    worst_case: WorstCase | None = None
+
+
+@dataclass(frozen=True)
+class OutputBound:
+    """How far an output may be off over all inputs, or why that is ``unknown``."""
+
+    output: str
+    value: float | None = None
+    per: str | None = None
+    unknown: str | None = None
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """The gaps of all swaps, carried through the rest of the network to its outputs."""
+
+    tier: Tier
+    bounds: tuple[OutputBound, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Vector-Jacobian products compared in float64.
+
+    ``worst`` is the largest difference and ``original_error`` the original's own largest error in its dtype,
+    both relative to the largest entry of the gradient. ``unmatched`` are parameters of which the other
+    model holds no equal; they are compared with nothing.
+    """
+
+    checked: int
+    worst: float
+    original_error: float
+    tier: Tier
+    unmatched: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """Whether a recorded certificate still holds, and what differs when it does not."""
+
+    file: str
+    holds: bool
+    reasons: tuple[str, ...]
+    equivalent: bool | None
+    tier: Tier
+    gap: Measured | None
 
 
 @dataclass(frozen=True)
@@ -41,7 +92,11 @@ class Attack:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Equivalence of two models. ``equivalent`` is None when it cannot be certified."""
+    """Equivalence of two models. ``equivalent`` is None when it cannot be certified.
+
+    ``targets`` are the two names and ``options`` the settings with which it can be made again, ``witnesses``
+    is the file of witness inputs beside it, and ``recheck`` says whether an earlier one still holds.
+    """
 
     equivalent: bool | None
     tier: Tier
@@ -55,6 +110,15 @@ class Certificate:
     refactored: str
     versions: Mapping[str, str]
     reason: str = ""
+    targets: tuple[str, str] | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
+    witnesses: str | None = None
+    end_to_end: EndToEnd | None = None
+    gradients: Gradients | None = None
+    recheck: Recheck | None = None
+    witness_inputs: Mapping[str, Tensor] = field(
+        default_factory=dict, compare=False, repr=False, metadata=IN_MEMORY
+    )
 
     @property
     def keeps(self) -> bool:

@@ -16,6 +16,7 @@ import torch
 
 from paramaudit import __version__
 from paramaudit.records import (
+    IN_MEMORY,
     Audit,
     Baseline,
     Certificate,
@@ -25,6 +26,7 @@ from paramaudit.records import (
     Diff,
     Json,
     Judgement,
+    OutputBound,
     Plan,
     RuleHit,
 )
@@ -135,7 +137,11 @@ def plain(value: object) -> Json:
 
 
 def _fields(record: Any) -> Document:
-    return {field.name: plain(getattr(record, field.name)) for field in fields(record)}
+    """A record's fields without those that are kept in memory alone, and a bound without what it lacks."""
+    items = {f.name: plain(getattr(record, f.name)) for f in fields(record) if f.metadata != IN_MEMORY}
+    if isinstance(record, OutputBound):
+        return {key: item for key, item in items.items() if item is not None}
+    return items
 
 
 def _less(before: int | None, after: int | None) -> int | None:

@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from paramaudit.errors import TargetError
-from paramaudit.records import Audit, Certificate, Comparison, DeviceCost
+from paramaudit.records import IN_MEMORY, Audit, Certificate, Comparison, DeviceCost
 
 AUDIT = "paramaudit/audit/1"
 CERTIFICATE = "paramaudit/certificate/1"
@@ -64,6 +64,8 @@ def _record(kind: type, item: object, where: str) -> object:
     hints = get_type_hints(kind)
     values: dict[str, object] = {}
     for field in fields(kind):
+        if field.metadata == IN_MEMORY:
+            continue
         key = RENAMED.get(field.name, field.name)
         if key in item:
             values[field.name] = _value(hints[field.name], item[key], f"{where}.{key}")
