@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
-import struct
 import tarfile
 import zipfile
 
@@ -39,15 +37,8 @@ def tar() -> bytes:
     return buffer.getvalue()
 
 
-def safetensors() -> bytes:
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    return struct.pack("<Q", len(header)) + header + b"\0" * 4
-
-
 FILES = {
     "is empty": b"",
-    "safetensors file": safetensors(),
-    "safetensors shards": b'{"metadata": {}, "weight_map": {"w": "model-00001.safetensors"}}',
     "is JSON": b'  {"hidden_size": 3}',
     "GGUF": b"GGUF\x03\0\0\0" + b"\0" * 64,
     "HDF5": b"\x89HDF\r\n\x1a\n" + b"\0" * 64,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from paramaudit.errors import OptionError, TargetError
-from paramaudit.load import checkpoint, exported, sniff, source
+from paramaudit.load import checkpoint, exported, safetensors_file, safetensors_shards, sniff, source
 from paramaudit.load.inputs import Examples, as_call, read_inputs
 from paramaudit.load.text import short
 from paramaudit.records import Loaded
@@ -48,11 +48,20 @@ def load(
     path = _file(target)
     try:
         kind = sniff.identify(path)
+        if kind == sniff.FOLDER:
+            path = safetensors_shards.in_folder(path)
+            kind = sniff.identify(path)
         if kind in (sniff.PT2, sniff.OLD_PT2):
             _no_factory(target, factory)
             return _from_program(target, path, given, trust=trust)
         if kind in (sniff.TORCH_ZIP, sniff.PICKLE):
             return _from_checkpoint(target, path, given, factory, zipped=kind == sniff.TORCH_ZIP, trust=trust)
+        if kind == sniff.SAFETENSORS:
+            held = safetensors_file.read_tensors(path)
+            return _from_tensors(target, "safetensors", held, path, given, factory, _sha256(path))
+        if kind == sniff.SAFETENSORS_INDEX:
+            held, digest = safetensors_shards.read_index(path)
+            return _from_tensors(target, "safetensors", held, path, given, factory, digest)
     except OSError as error:
         raise TargetError(f"{target} cannot be read: {error.strerror or error}") from error
     what, remedy = sniff.REFUSED[kind]
@@ -92,11 +101,24 @@ def _from_checkpoint(
     if isinstance(held, nn.Module):
         _no_factory(target, factory)
         return _of_module(target, "module", held, given, digest)
+    return _from_tensors(target, "state-dict", held, path, given, factory, digest)
+
+
+def _from_tensors(
+    target: str,
+    kind: str,
+    held: Mapping[str, Tensor],
+    path: Path,
+    given: Examples | None,
+    factory: str | None,
+    digest: str,
+) -> Loaded:
+    """Bare tensors, or the factory's module filled with them."""
     if factory is None:
         found = given or Examples()
         return Loaded(
             target,
-            "state-dict",
+            kind,
             tensors=held,
             args=found.args,
             kwargs=found.kwargs,
@@ -105,10 +127,12 @@ def _from_checkpoint(
             has_inputs=given is not None,
         )
     module, own = source.build(factory)
+    if kind == "safetensors":  # which stores shared tensors once
+        held = checkpoint.with_ties(module, held)
     checkpoint.fill(module, held, path, factory)
     if given is None and own is not None:
         given = as_call(own, factory)
-    return _of_module(target, "state-dict", module, given, digest)
+    return _of_module(target, kind, module, given, digest)
 
 
 def _of_module(

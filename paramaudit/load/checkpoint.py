@@ -16,6 +16,7 @@ from paramaudit.load.text import cause, short
 
 _NESTED = ("state_dict", "model_state_dict", "model")
 _LISTED = 5
+_EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
 _HOW = "--trust runs the code of this file; only for files you made; or save a state_dict and pass --factory"
 
 
@@ -67,6 +68,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, factory: 
         for name, tensor in tensors.items()
         if isinstance(own.get(name), Tensor) and not _fits(tensor, own[name])
     ]
+    mismatched = mismatched or _torn(module, tensors)
     missing: Sequence[str] = ()
     unexpected: Sequence[str] = ()
     try:
@@ -87,6 +89,46 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, factory: 
         if prefix in ("module", "_orig_mod") and all(name.startswith(prefix + ".") for name in tensors):
             parts.append(f"all its names begin with {prefix!r}: it was saved from a wrapped model")
         raise TargetError(f"{path} does not fit the module of {factory}: {'; '.join(parts)}")
+
+
+def with_ties(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``tensors`` with those added that the file leaves out because the module itself ties them to others."""
+    found = dict(tensors)
+    for names in _tied(module):
+        kept = next((name for name in names if name in tensors), None)
+        if kept is not None:
+            found.update((name, tensors[kept]) for name in names if name not in tensors)
+    return found
+
+
+def _tied(module: nn.Module) -> list[list[str]]:
+    """Groups of state-dict names that are one tensor of the module."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if isinstance(tensor, Tensor) and not is_lazy(tensor) and tensor.data_ptr():
+            place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+            groups.setdefault(place, []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _torn(module: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names that are one tensor of the module and hold different numbers in the file."""
+    found = []
+    for names in _tied(module):
+        first, *others = [name for name in names if name in tensors] or [""]
+        found += [
+            f"{name} (one tensor with {first} in the module, other numbers in the file)"
+            for name in others
+            if not _same_bytes(tensors[first], tensors[name])
+        ]
+    return found
+
+
+def _same_bytes(x: Tensor, y: Tensor) -> bool:
+    if x.dtype != y.dtype or x.shape != y.shape:
+        return False
+    first, second = (t.contiguous().reshape(-1).view(torch.uint8) for t in (x, y))
+    return torch.equal(first, second)
 
 
 def _unpickle(path: Path, *, zipped: bool, trust: bool) -> object:
@@ -124,7 +166,14 @@ def _tensors(held: object) -> dict[str, Tensor] | None:
 
 def _fits(given: Tensor, own: Tensor) -> bool:
     lazy = is_lazy(own)
-    return lazy or (given.shape == own.shape and torch.promote_types(given.dtype, own.dtype) == own.dtype)
+    return lazy or (given.shape == own.shape and _holds(own.dtype, given.dtype))
+
+
+def _holds(wide: torch.dtype, narrow: torch.dtype) -> bool:
+    """Whether every number of one dtype is one of the other; torch promotes no floats of eight bits."""
+    if narrow != wide and "float8" in f"{narrow} {wide}":
+        return narrow in _EIGHT_BITS and wide in (torch.bfloat16, torch.float32, torch.float64)
+    return torch.promote_types(narrow, wide) == wide
 
 
 def _kind(tensor: Tensor) -> str:

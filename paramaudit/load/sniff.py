@@ -15,12 +15,14 @@ PT2 = "pt2"
 OLD_PT2 = "pt2 of torch 2.7 or older"
 TORCH_ZIP = "torch zip"
 PICKLE = "pickle"
+SAFETENSORS = "safetensors file"
+SAFETENSORS_INDEX = "index of safetensors shards"
+FOLDER = "folder"
 
 _EXPORT = "export the model with torch.export.save, or save a state_dict and pass --factory"
 # What each kind that is not read is called, and what to do about it.
 REFUSED = {
     "empty": ("is empty", "write it again"),
-    "folder": ("is a folder", "name a file in it"),
     "zip": ("is a zip archive, but no model of torch", _EXPORT),
     "broken zip": ("is a broken or truncated zip archive", "download or save it again"),
     "torchscript": ("is a TorchScript archive, which carries code", _EXPORT),
@@ -32,14 +34,6 @@ REFUSED = {
     "npz": ("is a NumPy .npz archive", "save its arrays as a state_dict with torch.save"),
     "npy": ("is a NumPy array", "save it with torch.save as a state_dict"),
     "keras": ("is a Keras archive", "only PyTorch models are read"),
-    "safetensors": (
-        "is a safetensors file, not read yet",
-        "save its tensors as a state_dict with torch.save",
-    ),
-    "safetensors index": (
-        "is an index of safetensors shards, not read yet",
-        "save one state_dict with torch.save",
-    ),
     "gguf": ("is a GGUF file, quantised for llama.cpp", "use the PyTorch checkpoint that it was made from"),
     "hdf5": ("is an HDF5 file (Keras or other)", "only PyTorch models are read"),
     "onnx": ("looks like an ONNX model", "name the PyTorch model that it was exported from"),
@@ -76,13 +70,13 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 
 
 def identify(path: Path) -> str:
-    """The kind of the file at ``path``: PT2, OLD_PT2, TORCH_ZIP, PICKLE or a key of REFUSED.
+    """The kind of what is at ``path``: one of the kinds named above, or a key of REFUSED.
 
     Raises:
         OSError: the file cannot be read.
     """
     if path.is_dir():
-        return "folder"
+        return FOLDER
     with path.open("rb") as file:
         head = file.read(_HEAD)
         if not head:
@@ -92,7 +86,7 @@ def identify(path: Path) -> str:
         if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
             return PICKLE
         if _is_safetensors(head, file.seek(0, 2)):
-            return "safetensors"
+            return SAFETENSORS
         for magic, kind in _MAGIC:
             if head.startswith(magic):
                 return kind
@@ -135,7 +129,8 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     if len(head) < 10 or head[8:9] != b"{":
         return False
     length = int.from_bytes(head[:8], "little")
-    return 2 <= length <= size - 8
+    # With a wrong length it is a broken one, and said to be.
+    return 2 <= length <= size - 8 or head[8:].replace(b" ", b"")[:2] == b'{"'
 
 
 def _text_kind(head: bytes) -> str:
@@ -151,5 +146,5 @@ def _text_kind(head: bytes) -> str:
     if start.startswith(("<!doctype", "<html", "<?xml", "<head", "<body")):
         return "html"
     if start.startswith(("{", "[")):
-        return "safetensors index" if '"weight_map"' in start else "json"
+        return SAFETENSORS_INDEX if '"weight_map"' in start else "json"
     return "python" if "\ndef " in "\n" + text or "import " in text else "text"

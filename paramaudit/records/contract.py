@@ -44,9 +44,10 @@ class Loaded:
     """A target after loading: exactly one of ``module``, ``exported``, ``tensors`` is set.
 
     ``args`` and ``kwargs`` are example inputs (empty when the target brings none and needs none).
-    ``format`` is one of "factory", "pt2", "state-dict", "module". ``sha256`` is the file's hash, or
-    None for a factory (identity then comes from graph and tensors). ``symbols`` names symbolic
-    dimensions given with ``--inputs 'float32[batch,256]'``: {(argument index, dimension): name}.
+    ``format`` is one of "factory", "pt2", "state-dict", "safetensors", "module". ``sha256`` is the hash of
+    the file (of an index and its shards together), or None for a factory (identity then comes from graph
+    and tensors). ``symbols`` names symbolic dimensions given with ``--inputs 'float32[batch,256]'``:
+    {(argument index, dimension): name}.
     """
 
     target: str
