@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from paramaudit.graph import probe, sites, steps
 from paramaudit.graph.sites import Chain
@@ -77,7 +77,7 @@ class Stretch:
     view: Matrix
     freed: int
     run: Run
-    observed: Callable[[], Measured]
+    observed: Callable[[], tuple[Measured, Tensor]]
 
 
 def _options(draft: Draft, group: Sequence[Chain], choice: Choice, book: Book) -> list[Option]:
@@ -109,8 +109,8 @@ def _stretch(draft: Draft, chain: Chain, at: tuple[int, int], freed: int, seed: 
     run = probe.runner(draft.module, chain.region, source, target, view.dtype)
 
     @cache
-    def observed() -> Measured:
-        return witness(run, view, torch.Generator().manual_seed(seed))[0]
+    def observed() -> tuple[Measured, Tensor]:
+        return witness(run, view, torch.Generator().manual_seed(seed))
 
     return Stretch(at, view, freed, run, observed)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def judge(
     candidate: Matrix,
     run: Run,
     generator: torch.Generator,
-    observed: Callable[[], Measured] | None = None,
+    observed: Callable[[], tuple[Measured, Tensor]] | None = None,
 ) -> Evidence:
     """What can be said about replacing one affine map by another.
 
@@ -45,7 +46,7 @@ def judge(
         candidate: the map proposed, with stored numbers as they will be stored (see :func:`dense`).
         run: the original's own implementation, ``(n, in)`` to ``(n, out)`` in its dtype.
         generator: draws the inputs on which the original is observed.
-        observed: the original's rounding where it was observed before, for another candidate.
+        observed: what :func:`witness` returned, where the original was observed before for another candidate.
 
     Returns:
         ``exact``, ``rounding``, ``bounded``, or ``refuted`` with an input on which the maps differ.
@@ -57,13 +58,13 @@ def judge(
     if same:
         return Evidence(Tier.EXACT, same, gap=gap(original, candidate))
     apart = gap(original, candidate)
-    seen = observed() if observed is not None else witness(run, original, generator)[0]
+    seen, where = observed() if observed is not None else witness(run, original, generator)
     norm = spectral_norm_below(_joined(original.weight, original.bias), generator)
     words = ("input x", "the map's norm", "map")
     evidence = graded(apart, seen, norm, original.dtype, original.noise, words)
-    if evidence is not None:
-        return evidence
-    return _refute(original, candidate, apart, seen, generator)
+    if evidence is None:
+        evidence = _refute(original, candidate, apart, seen, generator)
+    return replace(evidence, witness_input=where)
 
 
 def dense(layer: nn.Module, columns: int, dtype: torch.dtype) -> Matrix:

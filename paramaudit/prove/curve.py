@@ -8,6 +8,7 @@ piecewise linear, so what happens at the knots of both says all.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -70,16 +71,16 @@ def judge_curves(original: Curve, candidate: Curve, run: Run, generator: torch.G
     apart = curve_gap(original, candidate)
     if _same(original, candidate):
         return Evidence(Tier.EXACT, "the candidate is the same curve, to the last bit", gap=apart)
-    seen, _ = curve_witness(run, original, generator)
+    seen, at = curve_witness(run, original, generator)
     size = norm_below(original)
     where = (
         "input t" if original.domain is None else f"t from {original.domain[0]:g} to {original.domain[1]:g}"
     )
     words = (where, "the largest value", "curve")
     evidence = graded(apart, seen, size, original.dtype, original.noise, words)
-    if evidence is not None:
-        return evidence
-    return _refute(original, candidate, apart, seen)
+    if evidence is None:
+        evidence = _refute(original, candidate, apart, seen)
+    return replace(evidence, witness_input=at)
 
 
 def curve_witness(

@@ -35,7 +35,7 @@ def judge_pairs(claim: PairedUnits) -> Evidence:
     value += spectral_norm_above(stored.to(dtype).to(torch.float64) - stored)
     gap = Measured(value, "spectral", PER)
     linear = Matrix(stored[:, :-1], stored[:, -1], dtype)
-    seen = _observed(claim, linear)
+    seen, at = _observed(claim, linear)
     reason = (
         f"its ReLU units pair up: for every input x the block and the linear map differ by at most "
         f"{value:.1e} {PER}; the block itself was seen to be off by {seen.value:.1e} {PER} through rounding"
@@ -45,9 +45,10 @@ def judge_pairs(claim: PairedUnits) -> Evidence:
     size = spectral_norm_above(stored)
     tier = earned(value, seen.value, size, linear.noise)
     if tier is Tier.ROUNDING:
-        return Evidence(tier, reason, gap=gap, witness=seen)
+        return Evidence(tier, reason, gap=gap, witness=seen, witness_input=at)
     if tier is Tier.BOUNDED:
-        return Evidence(tier, f"{reason}; that is more than its rounding", gap=gap, witness=seen)
+        reason = f"{reason}; that is more than its rounding"
+        return Evidence(tier, reason, gap=gap, witness=seen, witness_input=at)
     reason = "its ReLU units come in opposite pairs, but their outputs do not add up to a linear map"
     return Evidence(Tier.REFUTED, reason, gap=gap, witness=seen)
 
@@ -61,7 +62,7 @@ def _product_above(left: Tensor, right: Tensor) -> float:
     return min(plain, spectral_norm_above(left / balance) * spectral_norm_above(right * balance[:, None]))
 
 
-def _observed(claim: PairedUnits, linear: Matrix) -> Measured:
+def _observed(claim: PairedUnits, linear: Matrix) -> tuple[Measured, Tensor]:
     """The block's own rounding: its dtype against float64 on the same inputs, found by the affine search."""
     first, second = claim.first, claim.second
 
@@ -72,5 +73,4 @@ def _observed(claim: PairedUnits, linear: Matrix) -> Measured:
         # shifted by the linear map, so that the search sees the block's rounding and nothing else
         return claim.run(rows).to(torch.float64) - true + affine(exact, linear.weight, linear.bias)
 
-    seen, _ = witness(error, linear, torch.Generator().manual_seed(0))
-    return seen
+    return witness(error, linear, torch.Generator().manual_seed(0))
