@@ -20,6 +20,7 @@ from paramaudit.records.findings import (
     Skipped,
     Totals,
 )
+from paramaudit.records.located import ChangedNumbers, Located
 from paramaudit.records.results import (
     Attack,
     Certificate,
@@ -46,6 +47,7 @@ __all__ = [
     "BaselineTotals",
     "Budget",
     "Certificate",
+    "ChangedNumbers",
     "Check",
     "Comparison",
     "Contract",
@@ -67,6 +69,7 @@ __all__ = [
     "Kernel",
     "Latency",
     "Loaded",
+    "Located",
     "Matrix",
     "Measured",
     "ModelInfo",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from paramaudit.records.contract import Contract
 from paramaudit.records.evidence import IN_MEMORY, Json, Measured, Tier, WorstCase
+from paramaudit.records.located import ChangedNumbers, Located
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class Certificate:
 
     ``targets`` are the two names and ``options`` the settings with which it can be made again, ``witnesses``
     is the file of witness inputs beside it, and ``recheck`` says whether an earlier one still holds.
+    ``differences`` are stored numbers that changed; ``located`` is the first place where it shows, and
+    ``not_located`` why there is none when the two differ.
     """
 
     equivalent: bool | None
@@ -116,6 +119,9 @@ class Certificate:
     end_to_end: EndToEnd | None = None
     gradients: Gradients | None = None
     recheck: Recheck | None = None
+    differences: tuple[ChangedNumbers, ...] = ()
+    located: Located | None = None
+    not_located: str = ""
     witness_inputs: Mapping[str, Tensor] = field(
         default_factory=dict, compare=False, repr=False, metadata=IN_MEMORY
     )
