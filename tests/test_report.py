@@ -69,6 +69,7 @@ def test_an_audit_document_has_the_published_fields() -> None:
         "outputs": ["spectrum", "score"],
         "specialised": [{"input": "frame", "dimension": 1, "why": "a size that a layer fixes"}],
         "conditions": [],
+        "read": [],
     }
     assert found["modules"][1] == {
         "path": "front",

@@ -392,7 +392,7 @@ def _restrict(program: Program, read: Sequence[str]) -> Program:
     codegen: Any = graph._codegen
     codegen.pytree_info = codegen.pytree_info._replace(out_spec=spec)
     program.module.recompile()
-    contract = dataclasses.replace(program.contract, outputs=tuple(kept))
+    contract = dataclasses.replace(program.contract, outputs=tuple(kept), read=tuple(kept))
     return dataclasses.replace(program, contract=contract)
 
 

@@ -19,7 +19,8 @@ class Match:
     replacements, starting right before the first of ``olds``, and returns one node for each. ``identity``
     names the equality that makes both the same function; it is checked in float64 before the match is
     accepted. A rewrite whose equality holds only up to rounding makes a ``claim`` instead.
-    ``tensors`` are the nodes whose stored numbers the match is about.
+    ``tensors`` are the nodes whose stored numbers the match is about, and ``requires`` says in words what the
+    equality needs beyond the inputs' dtypes and shapes.
     """
 
     path: str
@@ -30,6 +31,7 @@ class Match:
     tensors: tuple[fx.Node, ...] = ()
     arguments: Mapping[str, Json] = field(default_factory=dict)
     claim: PairedUnits | None = None
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Draft:
         self.origin: dict[str, tuple[str, ...]] = {}
         self._unsettled: dict[str, torch.dtype] = {}
         self._wanted: dict[str, str] = {}
+        self._names = {node.name for node in program.graph.nodes}
+        self._stands: dict[str, str] = {}
         self._shared = _names_of_one_memory(program)
         self._fake = next(
             (v.fake_mode for n in self.graph.nodes if hasattr(v := n.meta.get("val"), "fake_mode")), None
@@ -187,11 +189,16 @@ class Draft:
         node.meta["val"] = self._fake.from_tensor(rounded, static_shapes=True) if self._fake else rounded
         return self._describe(node, path_of)
 
-    def settle(self) -> None:
-        """Round every new number to the dtype it is stored in."""
+    def settle(self) -> bool:
+        """Round every new number to the dtype it is stored in; True when that changed any."""
+        changed = False
         for target, dtype in self._unsettled.items():
-            self._set(target, nn.Parameter(attribute(self.module, target).detach().to(dtype)))
+            computed = attribute(self.module, target).detach()
+            rounded = computed.to(dtype)
+            changed = changed or not torch.equal(rounded.to(computed.dtype), computed)
+            self._set(target, nn.Parameter(rounded))
         self._unsettled.clear()
+        return changed
 
     def layer(
         self,
@@ -268,7 +275,13 @@ class Draft:
 
     def replace(self, old: fx.Node, new: fx.Node) -> None:
         """Readers of ``old`` read ``new`` from now on."""
+        if new.name not in self._names:
+            self._stands[new.name] = self.name_of(old)
         old.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new, propagate_meta=False)
+
+    def name_of(self, node: fx.Node) -> str:
+        """The name of the program's node whose value this one has, or a name that the program lacks."""
+        return self._stands.get(node.name, node.name)
 
     def discard(self, nodes: Sequence[fx.Node]) -> None:
         """Take back nodes that were emitted and turned out wrong."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from paramaudit.records import Evidence, Finding, Json, Skipped, Tier
+from paramaudit.records import Evidence, Finding, Json, Skipped, Tier, Traces, WorstCase
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Book:
         applied: bool,
         part_of: str | None = None,
         absorbs: bool = False,
+        requires: tuple[str, ...] = (),
+        worst_case: WorstCase | None = None,
+        traces: Traces | None = None,
     ) -> str:
         """Add a finding; one that ``absorbs`` takes in earlier ones about a subset of its tensors."""
         key = self._id(operator, path, tensors)
@@ -72,6 +75,9 @@ class Book:
             gap=evidence.gap,
             witness=evidence.witness,
             p_value=evidence.p_value,
+            requires=tuple(dict.fromkeys(requires)),
+            worst_case=worst_case,
+            traces=replace(traces or Traces(), witness_input=evidence.witness_input),
         )
         if absorbs and applied and tensors:
             mine = set(tensors)

@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import TypedDict
 
 import torch
 from torch import Tensor, fx, nn
 
 from paramaudit.graph import probe, sites, steps
+from paramaudit.graph.clauses import of_mode
 from paramaudit.graph.sites import Chain
 from paramaudit.graph.surgery import Draft
 from paramaudit.numerics.layers import floats
@@ -19,7 +21,7 @@ from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.offered import affine_evidence, arguments, indices, note_near_miss
 from paramaudit.prove.affine import judge
 from paramaudit.prove.rounding import Run, witness
-from paramaudit.records import Evidence, Json, Matrix, Measured, Operator, Tier
+from paramaudit.records import Evidence, Json, Matrix, Measured, Operator, Tier, Traces
 
 MERGE = "linear-chain"
 
@@ -171,6 +173,7 @@ def _apply(draft: Draft, group: Sequence[Chain], option: Option, book: Book) -> 
     before = sites.numbers(draft, names)
     last = _weight_name(stored, path)
     made: list[fx.Node] = []
+    notes = _notes(draft, group, option)
     for twin in group:
         source, target = twin.cuts[start], twin.cuts[stop]
         with draft.graph.inserting_before(target):
@@ -180,7 +183,7 @@ def _apply(draft: Draft, group: Sequence[Chain], option: Option, book: Book) -> 
     kept = before - option.freed
     counts = (before, kept + option.numbers)
     if option.layer is None:
-        _record_merge(book, path, tensors, option, counts, applied)
+        _record_merge(book, path, tensors, option, counts, applied, notes)
         return
     key = book.add(
         option.operator,
@@ -192,22 +195,55 @@ def _apply(draft: Draft, group: Sequence[Chain], option: Option, book: Book) -> 
         indices=indices(option.layer),
         applied=applied,
         absorbs=True,
+        **notes,
     )
     dense_count = _dense_count(option.view)
     if stop - start > 1 and dense_count < option.freed:
         evidence = Evidence(Tier.EXACT, "affine after affine with nothing between is one affine map")
         shape: dict[str, Json] = {"shape": list(option.view.weight.shape)}
         counts = (before, kept + dense_count)
-        book.add(MERGE, path, tensors, evidence, counts, arguments=shape, applied=applied, part_of=key)
+        requires = notes["requires"]
+        book.add(
+            MERGE,
+            path,
+            tensors,
+            evidence,
+            counts,
+            arguments=shape,
+            applied=applied,
+            part_of=key,
+            requires=requires,
+        )
+
+
+class _Notes(TypedDict):
+    """What a finding says beside its evidence."""
+
+    requires: tuple[str, ...]
+    traces: Traces
+
+
+def _notes(draft: Draft, group: Sequence[Chain], option: Option) -> _Notes:
+    """Where the stretches of a group were swapped, and what that needs."""
+    ends = [(chain.cuts[option.start], chain.cuts[option.stop], chain.region) for chain in group]
+    inside = [node for source, target, found in ends for node in sites.between(found, source, target)]
+    places = tuple((draft.name_of(source), draft.name_of(target)) for source, target, _ in ends)
+    return {"requires": of_mode(inside), "traces": Traces(places=places)}
 
 
 def _record_merge(
-    book: Book, path: str, tensors: tuple[str, ...], option: Option, counts: tuple[int, int], applied: bool
+    book: Book,
+    path: str,
+    tensors: tuple[str, ...],
+    option: Option,
+    counts: tuple[int, int],
+    applied: bool,
+    notes: _Notes,
 ) -> None:
     reason = f"affine after affine with nothing between is one affine map; {option.evidence.reason}"
-    evidence = Evidence(option.evidence.tier, reason, option.evidence.gap, option.evidence.witness)
+    evidence = dataclasses.replace(option.evidence, reason=reason)
     shape: dict[str, Json] = {"shape": list(option.view.weight.shape)}
-    book.add(MERGE, path, tensors, evidence, counts, arguments=shape, applied=applied, absorbs=True)
+    book.add(MERGE, path, tensors, evidence, counts, arguments=shape, applied=applied, absorbs=True, **notes)
 
 
 def _emit(

@@ -23,7 +23,7 @@ from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.offered import arguments, note_near_miss
 from paramaudit.prove.curve import judge_curves
-from paramaudit.records import Curve, Evidence, Operator, Tier
+from paramaudit.records import Curve, Evidence, Operator, Tier, Traces
 
 _MOST_RUNS = 100
 _FEWEST = 3
@@ -219,6 +219,7 @@ def _apply(draft: Draft, option: Option, book: Book) -> None:
     word = option.operator.replace("-", "_")
     place = f"{path}.{word}" if path else word
     layer = option.layer.to(option.group[0].source.meta["val"].dtype)
+    places = tuple((draft.name_of(p.source), draft.name_of(p.end)) for p in option.group)
     made: list[fx.Node] = []
     numbers: dict[str, fx.Node] = {}
     constant = constants(draft.graph)
@@ -243,6 +244,7 @@ def _apply(draft: Draft, option: Option, book: Book) -> None:
         arguments=arguments(option.layer),
         applied=option.evidence.tier.safe,
         absorbs=True,
+        traces=Traces(places=places, rounded=True),
     )
 
 

@@ -19,7 +19,7 @@ from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.offered import affine_evidence, arguments, indices, note_near_miss
 from paramaudit.prove.affine import judge
-from paramaudit.records import Evidence, Kernel, Matrix, Operator
+from paramaudit.records import Evidence, Kernel, Matrix, Operator, Traces
 
 _CALLS = ("aten::conv1d", "aten::convolution")
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -191,6 +191,7 @@ def _apply(draft: Draft, site: Site, option: Option, book: Book) -> None:
         indices=indices(layer),
         applied=option.evidence.tier.safe,
         absorbs=True,
+        traces=Traces(places=((draft.name_of(site.source), draft.name_of(site.node)),), rounded=True),
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.clauses import of_outputs
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.run import evaluate
 from paramaudit.graph.shapes import shape
@@ -15,7 +16,7 @@ from paramaudit.graph.surgery import Draft
 from paramaudit.plan.book import Book, Choice
 from paramaudit.prove.identity import judge_identity
 from paramaudit.prove.pairs import judge_pairs
-from paramaudit.records import Evidence, Skipped, Tier
+from paramaudit.records import Evidence, Skipped, Tier, Traces
 
 _DRAWS = ((1.0, 0), (30.0, 1))
 _LEAST = (2, 11, 40)
@@ -79,8 +80,11 @@ def _apply(draft: Draft, rewrite: Rewrite, match: Match, choice: Choice, book: B
         return False
     for old, new in zip(match.olds, news, strict=True):
         draft.replace(old, new)
+    places = tuple(("", draft.name_of(old)) for old in match.olds)
+    if match.claim is not None and len(match.inputs) == len(match.olds) == 1:
+        places = ((draft.name_of(match.inputs[0]), draft.name_of(match.olds[0])),)
     draft.clean()
-    draft.settle()
+    rounded = draft.settle() and match.claim is None
     after = max(0, size - (before - draft.count()))
     applied = evidence.tier.safe
     absorbs = match.claim is not None
@@ -94,6 +98,8 @@ def _apply(draft: Draft, rewrite: Rewrite, match: Match, choice: Choice, book: B
         arguments=arguments,
         applied=applied,
         absorbs=absorbs,
+        requires=match.requires,
+        traces=Traces(places=places, rounded=rounded),
     )
     return True
 
@@ -170,7 +176,9 @@ def report_unread(draft: Draft, choice: Choice, book: Book) -> None:
             continue
         numbers = sum(draft.program.parameters[n].numel() for n in names)
         evidence = Evidence(Tier.EXACT, "no output depends on it")
-        book.add("unused", path, tuple(sorted(names)), evidence, (numbers, 0), applied=True)
+        requires = of_outputs(draft.program)
+        keys = tuple(sorted(names))
+        book.add("unused", path, keys, evidence, (numbers, 0), applied=True, requires=requires)
 
 
 def _top_unread(name: str, read: set[str]) -> str:

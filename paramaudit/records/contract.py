@@ -30,13 +30,17 @@ class Specialised:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a swap holds under; ``conditions`` are those on sizes, e.g. ``frame.size()[0] > 4``."""
+    """What a swap holds under; ``conditions`` are those on sizes, e.g. ``frame.size()[0] > 4``.
+
+    ``read`` are the outputs that were asked for, empty when all are read.
+    """
 
     mode: str
     inputs: tuple[InputSpec, ...]
     outputs: tuple[str, ...]
     specialised: tuple[Specialised, ...] = ()
     conditions: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.clauses import EVAL
 from paramaudit.graph.emit import sibling
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
@@ -52,6 +53,7 @@ def find(draft: Draft) -> Iterator[Match]:
                 partial(_build, norm=node, layer=layer),
                 "its scale and shift fold into the layer before it",
                 tensors=tuple(n for n in (*node.args[1:3], weight, bias) if isinstance(n, fx.Node)),
+                requires=(EVAL,),
             )
 
 

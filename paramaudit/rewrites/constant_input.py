@@ -18,6 +18,7 @@ from torch import Tensor, fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.affine import region
+from paramaudit.graph.clauses import of_held_sizes
 from paramaudit.graph.emit import sibling
 from paramaudit.graph.layout import Dims, batch, feature, is_feature
 from paramaudit.graph.match import Match, Rewrite
@@ -56,6 +57,7 @@ def find(draft: Draft) -> Iterator[Match]:
             f"{columns} of its inputs are constant",
             tensors=tuple(n for n in (weight, bias) if n is not None),
             arguments={"columns": columns},
+            requires=of_held_sizes(draft.program, *fixed),
         )
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.clauses import EVAL, of_mode, of_sizes
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.reads import not_finite
@@ -33,7 +34,7 @@ def find(draft: Draft) -> Iterator[Match | Skipped]:
         if call == "aten::scaled_dot_product_attention":
             yield from _fused(draft, node)
         elif call in ("aten::bmm", "aten::matmul"):
-            yield from _written_out(node)
+            yield from _written_out(draft, node)
         elif call in ("aten::softmax", "aten::_softmax") and _feeds_product(node):
             yield from _across_batch(draft, node, (shape(node) or (0,))[facts.argument(node, 1, "dim")])
 
@@ -69,7 +70,13 @@ def _fused(draft: Draft, node: fx.Node) -> Iterator[Match | Skipped]:
         lambda new: [_spread(new, value, node, query)],
         "attention over one key returns its value",
         tensors=_stored_before(node),
+        requires=(*of_sizes(draft.program, key), *_undisturbed(draft)),
     )
+
+
+def _undisturbed(draft: Draft) -> tuple[str, ...]:
+    """In eval mode a call of attention does not say whether it drops weights in training."""
+    return (f"{EVAL}, or no attention dropout",) if draft.program.contract.mode == "eval" else ()
 
 
 def _feeds_product(node: fx.Node) -> bool:
@@ -89,9 +96,11 @@ def _across_batch(draft: Draft, node: fx.Node, keys: object) -> Iterator[Skipped
         yield Skipped(module_path(node), "attends across the batch: the key length is the batch size, not 1")
 
 
-def _written_out(node: fx.Node) -> Iterator[Match]:
+def _written_out(draft: Draft, node: fx.Node) -> Iterator[Match]:
     weight, value = node.args[:2]
+    passed: list[fx.Node] = []
     while isinstance(weight, fx.Node) and facts.is_identity(weight):
+        passed.append(weight)
         weight = weight.args[0]
     if not isinstance(weight, fx.Node) or not isinstance(value, fx.Node):
         return
@@ -107,6 +116,7 @@ def _written_out(node: fx.Node) -> Iterator[Match]:
         lambda new: [_spread(new, value, node, weight)],
         "attention over one key returns its value",
         tensors=_stored_before(node),
+        requires=(*of_sizes(draft.program, value), *of_mode(passed)),
     )
 
 

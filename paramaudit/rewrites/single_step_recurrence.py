@@ -19,6 +19,7 @@ import torch
 from torch import fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.clauses import EVAL, of_sizes
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.shapes import shape
@@ -42,6 +43,7 @@ class _Call:
     layers: int
     directions: int
     batch_first: bool
+    dropout: float
 
     def group(self, layer: int, direction: int) -> tuple[fx.Node, ...]:
         size = 4 if self.biases else 2
@@ -66,7 +68,7 @@ def find(draft: Draft) -> Iterator[Match | Skipped]:
                     module_path(node), "one-step recurrence whose final state is read; left as it is"
                 )
             elif sequence is not None:
-                yield _match(call, sequence)
+                yield _match(draft, call, sequence)
 
 
 def _read(node: fx.Node, kind: str) -> _Call | Skipped | None:
@@ -90,7 +92,9 @@ def _read(node: fx.Node, kind: str) -> _Call | Skipped | None:
     nodes = tuple(w for w in weights if isinstance(w, fx.Node) and w.op == "get_attr")
     if len(nodes) != expected:
         return Skipped(path, "one-step recurrence whose weights are computed; left as it is")
-    return _Call(node, kind, source, nodes, bool(biases), int(str(layers)), directions, bool(batch_first))
+    rate = float(str(dropout))
+    count = int(str(layers))
+    return _Call(node, kind, source, nodes, bool(biases), count, directions, bool(batch_first), rate)
 
 
 def _is_zero(state: object) -> bool:
@@ -104,7 +108,7 @@ def _is_zero(state: object) -> bool:
     return facts.name(node) in _ZEROS
 
 
-def _match(call: _Call, sequence: fx.Node) -> Match:
+def _match(draft: Draft, call: _Call, sequence: fx.Node) -> Match:
     arguments: dict[str, Json] = {
         "cell": call.kind.removeprefix("aten::"),
         "layers": call.layers,
@@ -114,11 +118,17 @@ def _match(call: _Call, sequence: fx.Node) -> Match:
         module_path(call.node),
         (sequence,),
         (call.source,),
-        lambda draft: [_build(draft, call, sequence)],
+        lambda new: [_build(new, call, sequence)],
         "the recurrent state is zero at the only step",
         tensors=call.weights,
         arguments=arguments,
+        requires=(*of_sizes(draft.program, call.source), *_undropped(call)),
     )
+
+
+def _undropped(call: _Call) -> tuple[str, ...]:
+    """Between layers, a dropout that evaluation switches off would act in training."""
+    return (EVAL,) if call.dropout and call.layers > 1 else ()
 
 
 def _build(draft: Draft, call: _Call, like: fx.Node) -> fx.Node:

@@ -16,6 +16,7 @@ import torch
 from torch import fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.clauses import of_sizes
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.reads import not_finite
@@ -71,6 +72,7 @@ def find(draft: Draft) -> Iterator[Match | Skipped]:
             (source,),
             lambda new, n=node, s=source: [_ones(new, n, s)],  # type: ignore[misc]
             "softmax of a single score is 1",
+            requires=of_sizes(draft.program, source),
         )
 
 

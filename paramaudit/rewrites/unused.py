@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.clauses import of_outputs
 from paramaudit.graph.emit import spread
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
@@ -54,6 +55,7 @@ def find(draft: Draft) -> Iterator[Match]:
             f"{width - len(read)} of its {width} outputs are never read",
             tensors=tuple(n for n in (weight, bias) if n is not None),
             arguments={"rows": width - len(read)},
+            requires=of_outputs(draft.program),
         )
 
 
