@@ -5,6 +5,9 @@ import torch
 from pipeline import after, apart, assert_same, draw, found, names, offered, scan, seeded, size, untouched
 from torch import Tensor, nn
 
+from paramaudit.prove.pairs import judge_pairs
+from paramaudit.records import PairedUnits, Tier
+
 WIDTH = 6
 BATCH = draw(4, WIDTH)
 
@@ -186,3 +189,27 @@ def test_tokens_that_each_see_their_own_row_stay():
     result = scan(model, draw(2, 3, WIDTH))
     assert "constant-input" not in offered(result)
     assert_same(result, model, draw(7, 3, WIDTH, seed=3))
+
+
+# --- the proof is of what is written ------------------------------------------------------------
+
+
+def claimed(pairs: tuple[Tensor, Tensor], first: Tensor, second: Tensor) -> PairedUnits:
+    def run(rows: Tensor) -> Tensor:
+        return torch.relu(rows @ first[:, :-1].T + first[:, -1]) @ second[:, :-1].T + second[:, -1]
+
+    return PairedUnits(first, second, pairs, run, torch.float64)
+
+
+def test_a_claim_that_leaves_units_out_is_refuted():
+    """Units 4 and 5 have no partner: a bound on the others alone would be zero."""
+    first = torch.cat([torch.eye(2), -torch.eye(2), draw(2, 2)]).double()
+    first = torch.cat([first, torch.zeros(6, 1, dtype=torch.float64)], 1)
+    second = torch.cat([torch.eye(2), -torch.eye(2), draw(2, 2).T], 1).double()
+    second = torch.cat([second, torch.zeros(2, 1, dtype=torch.float64)], 1)
+    some = claimed((torch.tensor([0, 1]), torch.tensor([2, 3])), first, second)
+    assert judge_pairs(some).tier is Tier.REFUTED
+    twice = claimed((torch.tensor([0, 1, 0]), torch.tensor([2, 3, 2])), first, second)
+    assert judge_pairs(twice).tier is Tier.REFUTED
+    whole = claimed((torch.tensor([0, 1]), torch.tensor([2, 3])), first[:4], second[:, [0, 1, 2, 3, 6]])
+    assert judge_pairs(whole).tier is Tier.EXACT

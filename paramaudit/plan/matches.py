@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
@@ -15,8 +16,8 @@ from paramaudit.graph.shapes import shape
 from paramaudit.graph.surgery import Draft
 from paramaudit.plan.book import Book, Choice
 from paramaudit.prove.identity import judge_identity
-from paramaudit.prove.pairs import judge_pairs
-from paramaudit.records import Evidence, Skipped, Tier, Traces
+from paramaudit.prove.pairs import judge_pairs, linear_half
+from paramaudit.records import Evidence, PairedUnits, Skipped, Tier, Traces
 
 _DRAWS = ((1.0, 0), (30.0, 1))
 _LEAST = (2, 11, 40)
@@ -109,8 +110,6 @@ def _first_line(error: Exception) -> str:
 
 
 def _judge(draft: Draft, match: Match, news: tuple[fx.Node, ...], seed: int) -> Evidence:
-    if match.claim is not None:
-        return judge_pairs(match.claim)
     originals: list[Tensor] = []
     candidates: list[Tensor] = []
     for scale, draw in _DRAWS:
@@ -119,7 +118,9 @@ def _judge(draft: Draft, match: Match, news: tuple[fx.Node, ...], seed: int) -> 
             known, sizes = _inputs(match, scale, seed + draw, least)
             try:
                 values = [
-                    evaluate(draft.module, nodes, known, dtype=torch.float64, sizes=sizes)
+                    [_claimed(match.claim, known[match.inputs[0]])]
+                    if match.claim is not None and nodes is match.olds
+                    else evaluate(draft.module, nodes, known, dtype=torch.float64, sizes=sizes)
                     for nodes in (match.olds, news)
                 ]
                 break
@@ -129,7 +130,15 @@ def _judge(draft: Draft, match: Match, news: tuple[fx.Node, ...], seed: int) -> 
             return Evidence(Tier.REFUTED, f"{match.identity}, but this cannot be checked: {problem}")
         originals.extend(values[0])
         candidates.extend(values[1])
-    return judge_identity(match.identity, originals, candidates)
+    written = judge_identity(match.identity, originals, candidates)
+    # a claim is about the numbers of a block; what was written for it must be what was claimed
+    return judge_pairs(match.claim) if match.claim is not None and written.tier.safe else written
+
+
+def _claimed(claim: PairedUnits, inputs: Tensor) -> Tensor:
+    """The linear map that a block of paired units is claimed to be, ``(..., in)`` to ``(..., out)``."""
+    linear = linear_half(claim)
+    return F.linear(inputs, linear.weight, linear.bias)
 
 
 def _inputs(match: Match, scale: float, seed: int, least: int) -> tuple[dict[fx.Node, Any], dict[Any, int]]:

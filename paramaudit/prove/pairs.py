@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics.exact import affine
-from paramaudit.numerics.norms import spectral_norm_above
+from paramaudit.numerics.norms import ROUNDOFF, spectral_norm_above
 from paramaudit.prove.rounding import PER, witness
 from paramaudit.prove.tiers import earned
 from paramaudit.records import Evidence, Matrix, Measured, PairedUnits, Tier
@@ -21,20 +21,14 @@ def judge_pairs(claim: PairedUnits) -> Evidence:
     both may be bounded as one.
     """
     first, second, dtype = claim.first, claim.second, claim.dtype
-    i, j = claim.pairs
-    outer = second[:, :-1]
-    scale = -(first[j] * first[i]).sum(1) / first[i].square().sum(1)
-    rest = first[j] + scale[:, None] * first[i]
-    mismatch = outer[:, i] + scale * outer[:, j]
-    apart = _product_above(mismatch, first[i]) + _product_above(outer[:, j], rest)
-    joined = _product_above(torch.cat([mismatch, outer[:, j]], 1), torch.cat([first[i], rest]))
-    value = 0.5 * min(apart, joined)
-    inner = outer @ first / 2
+    if not torch.equal(torch.cat(claim.pairs).sort().values, torch.arange(len(first))):
+        return Evidence(Tier.REFUTED, "some of its ReLU units have no partner of their own")
+    linear = linear_half(claim)
+    stored = torch.cat([linear.weight, linear.bias[:, None]], 1) if linear.bias is not None else linear.weight
     # the candidate's own numbers are rounded once to dtype; half a unit in the last place of each
-    stored = torch.cat([inner[:, :-1], inner[:, -1:] + second[:, -1:]], 1)
+    value = _apart(first, second[:, :-1], claim.pairs)
     value += spectral_norm_above(stored.to(dtype).to(torch.float64) - stored)
     gap = Measured(value, "spectral", PER)
-    linear = Matrix(stored[:, :-1], stored[:, -1], dtype)
     seen, at = _observed(claim, linear)
     reason = (
         f"its ReLU units pair up: for every input x the block and the linear map differ by at most "
@@ -51,6 +45,27 @@ def judge_pairs(claim: PairedUnits) -> Evidence:
         return Evidence(tier, reason, gap=gap, witness=seen, witness_input=at)
     reason = "its ReLU units come in opposite pairs, but their outputs do not add up to a linear map"
     return Evidence(Tier.REFUTED, reason, gap=gap, witness=seen)
+
+
+def linear_half(claim: PairedUnits) -> Matrix:
+    """What the block is claimed to be, ``x -> V W x~ / 2 + d``, before its numbers are rounded."""
+    inner = claim.second[:, :-1] @ claim.first / 2
+    return Matrix(inner[:, :-1], inner[:, -1] + claim.second[:, -1], claim.dtype)
+
+
+def _apart(first: Tensor, outer: Tensor, pairs: tuple[Tensor, Tensor]) -> float:
+    """An upper bound on ``V |W x~| / 2``, per ``|x~|``."""
+    i, j = pairs
+    scale = -(first[j] * first[i]).sum(1) / first[i].square().sum(1)
+    rest = first[j] + scale[:, None] * first[i]
+    mismatch = outer[:, i] + scale * outer[:, j]
+    apart = _product_above(mismatch, first[i]) + _product_above(outer[:, j], rest)
+    joined = _product_above(torch.cat([mismatch, outer[:, j]], 1), torch.cat([first[i], rest]))
+    value = 0.5 * min(apart, joined)
+    if bool((torch.frexp(scale).mantissa.abs() != 0.5).any()):  # products by a power of two are not rounded
+        sizes = float(outer[:, j].norm(dim=0) @ (scale.abs() * first[i].norm(dim=1)))
+        value += 4 * ROUNDOFF * sizes
+    return value
 
 
 def _product_above(left: Tensor, right: Tensor) -> float:
