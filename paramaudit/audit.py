@@ -117,7 +117,7 @@ def scan_loaded(loaded: Loaded, options: Options, progress: Progress) -> Scan:
     info = model_info(loaded, program, digest)
     result = totals(program, refactored)
     skipped = tuple(book.skipped.values())
-    audit = Audit(info, program.contract, rows, findings, skipped, result, clock.stop())
+    audit = Audit(info, program.contract, rows, findings, skipped, result, clock.stop(), book.spent)
     return Scan(audit, plan_of(audit, options), program, refactored)
 
 
@@ -170,22 +170,53 @@ def apply_scan(scan: Scan, save: Path, options: Options, progress: Progress) -> 
     progress("write")
     with write_program(exported, save) as written:
         progress("verify")
-        reloaded = load.load(str(written))
-        back = capture(dataclasses.replace(reloaded, args=scan.original.args, kwargs=scan.original.kwargs))
-        names = (scan.audit.model.sha256, reloaded.sha256 or "")
-        certificate = _certificate(scan, back, exported, names, options.seed)
+        certificate = _certified(scan, load.load(str(written)), exported, options.seed)
         if certificate.keeps:
             written.replace(save)
     return certificate
 
 
-def _certificate(
-    scan: Scan,
-    written: Program,
-    exported: torch.export.ExportedProgram,
-    names: tuple[str, str],
-    seed: int,
+def recertify(
+    original: Loaded, refactored: Loaded, fit: str | None, options: Options, progress: Progress
 ) -> Certificate:
+    """The certificate of a written file made again: the same plan, held against the file.
+
+    Where another plan is made by now, the two models are verified as any two are.
+
+    Args:
+        original: the model before.
+        refactored: the file that was written.
+        fit: recorded data of the redesign lane; see :func:`fit_scan`.
+        options: those under which it was written.
+        progress: told the stage.
+    """
+    scan = scan_loaded(original, options, progress)
+    if fit is not None:
+        scan = fit_scan(scan, fit, options, progress)
+    if scan.plan.apply:
+        progress("export")
+        exported = reexport(scan.fitted or scan.refactored)
+        progress("verify")
+        certificate = _certified(scan, refactored, exported, options.seed)
+        if certificate.keeps:
+            return certificate
+    return verify_loaded(original, refactored, options, progress)
+
+
+def identities(original: Loaded, refactored: Loaded, options: Options) -> tuple[str, str]:
+    """The SHA-256 of both models, as certificates hold them."""
+    if original.sha256 and refactored.sha256:
+        return original.sha256, refactored.sha256
+    first = _capture(original, options)
+    after = refactored.sha256 or fingerprint(_capture(_with_inputs(refactored, first), options))
+    return original.sha256 or fingerprint(first), after
+
+
+def _certified(
+    scan: Scan, reloaded: Loaded, exported: torch.export.ExportedProgram, seed: int
+) -> Certificate:
+    written = capture(dataclasses.replace(reloaded, args=scan.original.args, kwargs=scan.original.kwargs))
+    names = (scan.audit.model.sha256, reloaded.sha256 or "")
     safe = [f for f in scan.audit.findings if f.applied_by_default]
     if scan.fitted is None:
         return certify.certify_swaps(scan.original, written, safe, exported, names=names, seed=seed)
@@ -316,8 +347,10 @@ __all__ = [
     "compare_loaded",
     "diff_loaded",
     "fit_scan",
+    "identities",
     "open_target",
     "plan_of",
+    "recertify",
     "scan_loaded",
     "verify_loaded",
 ]

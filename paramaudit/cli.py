@@ -17,6 +17,8 @@ from paramaudit.cli_options import (
     Apply,
     ClaimsFile,
     Flags,
+    MaybeOriginal,
+    MaybeRefactored,
     MaybeTarget,
     Name,
     Original,
@@ -27,16 +29,25 @@ from paramaudit.cli_options import (
     UpdateBaseline,
     expose,
 )
-from paramaudit.cli_output import check_outputs, note, publish, say, work, write
+from paramaudit.cli_output import check_outputs, costs, note, publish, say, work, write
 from paramaudit.config import formats, options, read_config, read_limits, settle
 from paramaudit.errors import (
     NotAuditableError,
     OptionError,
     ParamauditError,
-    StaleError,
     TargetError,
 )
-from paramaudit.kept import LAST_AUDIT, LAST_CERTIFICATE, LAST_COMPARISON, last_audit, last_report
+from paramaudit.kept import (
+    LAST_AUDIT,
+    LAST_CERTIFICATE,
+    LAST_COMPARISON,
+    certificate_in,
+    last_audit,
+    last_report,
+    saved_stem,
+    still_holds,
+    with_witnesses,
+)
 
 if TYPE_CHECKING:
     from paramaudit.audit import Scan
@@ -120,6 +131,8 @@ def scan(target: Target, *, flags: Flags) -> int:
     with work(flags) as stages:
         stages("load")
         result = audit.scan_loaded(_open(target, flags), options(flags), stages).audit
+    if flags.verbose:
+        say(costs(result.looked))
     _keep(flags, LAST_AUDIT, dumps(document(result)))
     _show(flags, result)
     return 0
@@ -148,15 +161,16 @@ def refactor(target: MaybeTarget = None, *, apply: Apply = False, save: Save = N
 
 def _apply(target: str | None, save: Path | None, flags: Flags) -> int:
     from paramaudit import audit
+    from paramaudit.recheck import recorded
 
     last = last_audit() if target is None else None
     name = last.model.target if last else str(target)
-    out = save or Path(f"{_stem(name)}.refactored.pt2")
+    out = save or Path(f"{saved_stem(name)}.refactored.pt2")
     check_outputs(flags, [name], out)
     with work(flags) as stages:
         done = _scanned(name, flags, stages)
         if last:
-            _still_holds(last, done.audit)
+            still_holds(last, done.audit)
         certificate = audit.apply_scan(done, out, options(flags), stages) if done.plan.apply else None
     if certificate is None:
         note(flags, "nothing to apply")
@@ -164,7 +178,8 @@ def _apply(target: str | None, save: Path | None, flags: Flags) -> int:
         return 3
     if certificate.keeps:
         note(flags, f"wrote {out}")
-        _keep_certificate(flags, certificate, flags.certificate or LAST_CERTIFICATE)
+        certificate = recorded(certificate, (name, str(out)), "refactor", flags)
+        certificate = _keep_certificate(flags, certificate, flags.certificate or LAST_CERTIFICATE)
     else:
         note(flags, "verification failed, nothing was kept")
     _show(flags, certificate)
@@ -181,19 +196,40 @@ def _scanned(name: str, flags: Flags, stages: Callable[[str], None]) -> Scan:
 
 
 @command()
-def verify(original: Original, refactored: Refactored, *, flags: Flags) -> int:
-    """Decide whether two models are equivalent."""
+def verify(original: MaybeOriginal = None, refactored: MaybeRefactored = None, *, flags: Flags) -> int:
+    """Decide whether two models are equivalent, or whether a certificate still holds."""
     from paramaudit import audit
+    from paramaudit.recheck import recorded
 
+    if original is None or refactored is None:
+        return _recheck(original, flags)
     check_outputs(flags, [original, refactored])
     with work(flags) as stages:
         stages("load")
         pair = _open(original, flags), _open(refactored, flags)
         certificate = audit.verify_loaded(*pair, options(flags), stages)
+    certificate = recorded(certificate, (original, refactored), "verify", flags)
     if flags.certificate is not None:
-        _keep_certificate(flags, certificate, flags.certificate)
+        certificate = _keep_certificate(flags, certificate, flags.certificate)
     _show(flags, certificate)
     return {True: 0, False: 1, None: 3}[certificate.equivalent]
+
+
+def _recheck(original: str | None, flags: Flags) -> int:
+    """Make the certificate of a file again, under the options that it records."""
+    from paramaudit.recheck import recheck
+
+    file = flags.certificate
+    if original is not None or file is None:
+        raise OptionError("name ORIGINAL and REFACTORED, or --certificate FILE alone to check that again")
+    saved = certificate_in(file)
+    check_outputs(replace(flags, certificate=None), [str(file), *(saved.targets or ())])
+    with work(flags) as stages:
+        certificate = recheck(saved, file, trust=bool(flags.trust), progress=stages)
+    _show(flags, certificate)
+    if certificate.equivalent:
+        return 0 if certificate.recheck is None or certificate.recheck.holds else 1
+    return 1 if certificate.equivalent is False else 3
 
 
 @command()
@@ -346,33 +382,11 @@ def _keep(flags: Flags, path: Path, text: str) -> None:
     note(flags, f"wrote {path}")
 
 
-def _keep_certificate(flags: Flags, certificate: Certificate, path: Path) -> None:
+def _keep_certificate(flags: Flags, certificate: Certificate, path: Path) -> Certificate:
+    """Write a certificate, and beside it the inputs on which the originals' rounding was observed."""
     from paramaudit.report.document import document
     from paramaudit.report.json_ import dumps
 
+    certificate = with_witnesses(certificate, path)
     _keep(flags, path, dumps(document(certificate)))
-
-
-def _still_holds(last: Audit, now: Audit) -> None:
-    """A plan is applied to the model and under the contract for which it was made.
-
-    Raises:
-        StaleError: the model is another one, or its inputs, mode or outputs are.
-    """
-    name = last.model.target
-    if last.model.sha256 != now.model.sha256:
-        raise StaleError(f"{name} changed since it was audited; scan it again")
-    if last.contract != now.contract:
-        raise StaleError(
-            f"{name} was audited under another contract (mode, sizes of inputs, outputs read); "
-            "give the options of that scan again, or name the target"
-        )
-
-
-def _stem(target: str) -> str:
-    """The name to save under: of the file, the folder, or a factory's file or module."""
-    if Path(target).exists():
-        path = Path(target).resolve()
-        return path.name if path.is_dir() else path.stem
-    place = target.rpartition(":")[0] or target
-    return Path(place).stem if place.endswith(".py") else place.rpartition(".")[2] or place
+    return certificate

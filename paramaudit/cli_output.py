@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
@@ -18,6 +18,7 @@ import typer
 from paramaudit.cli_options import Flags
 from paramaudit.config import formats
 from paramaudit.errors import OptionError
+from paramaudit.kept import witness_file
 from paramaudit.report import FORMATS
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def check_outputs(flags: Flags, targets: Sequence[str], save: Path | None = None
         OptionError: a folder is missing, or a file is one of the targets.
     """
     documents = _files(flags.output, formats(flags)).values() if flags.output else ()
-    for path in (*documents, *filter(None, (save, flags.certificate))):
+    witnesses = witness_file(flags.certificate) if flags.certificate else None
+    for path in (*documents, *filter(None, (save, flags.certificate, witnesses))):
         if path.is_dir() or not path.parent.is_dir():
             raise OptionError(f"{path}: cannot be written: not a file in an existing folder")
         for target in targets:
@@ -117,6 +119,13 @@ def _to_stderr() -> Iterator[None]:
             stack.callback(os.dup2, kept, 1)
             os.dup2(2, 1)
         yield
+
+
+def costs(looked: Mapping[str, float]) -> str:
+    """What each operator's looking took, the dearest first."""
+    dearest = sorted(looked.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in dearest) or "nothing to look at"
+    return f"operators looked for {sum(looked.values()):.2f} s: {shown}"
 
 
 class Stages:

@@ -102,7 +102,8 @@ def test_stdout_holds_the_document_alone(pipeline: Pipeline) -> None:
     assert lines[:2] == ["a model that prints", "warning: a model that warns (UserWarning)"]
     assert lines[2].startswith("stages: load ")
     assert ", prove " in lines[2]
-    assert lines[3] == "wrote .paramaudit/audit.json"
+    assert lines[3].startswith("operators looked for ")
+    assert lines[4] == "wrote .paramaudit/audit.json"
 
 
 def test_every_option_reaches_the_pipeline(pipeline: Pipeline) -> None:

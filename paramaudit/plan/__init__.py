@@ -29,8 +29,10 @@ def best_plan(program: Program, choice: Choice) -> tuple[Program, Book]:
     if joins := join(joint):
         joint, other = _planned(joint, choice)
         part(joint, joins)
+        spent = {name: book.spent.get(name, 0.0) + other.spent.get(name, 0.0) for name in other.spent}
         if joint.count() < draft.count():
             draft, book = joint, other
+        book.spent |= spent
     book.settle({operator.name for operator in OPERATORS})
     return draft.finish(), book
 

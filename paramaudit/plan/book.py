@@ -35,6 +35,8 @@ class Book:
     findings: list[Finding] = field(default_factory=list)
     skipped: dict[tuple[str, str], Skipped] = field(default_factory=dict)
     refused: set[tuple[str, ...]] = field(default_factory=set)
+    spent: dict[str, float] = field(default_factory=dict)
+    """Seconds that each operator took to look, whatever it said."""
 
     def skip(self, entry: Skipped) -> None:
         """Note something that was left, once."""

@@ -18,7 +18,7 @@ from paramaudit.graph.surgery import Draft
 from paramaudit.numerics.layers import floats
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
-from paramaudit.plan.offered import affine_evidence, arguments, indices, note_near_miss
+from paramaudit.plan.offered import affine_evidence, arguments, indices, note_near_miss, proposed
 from paramaudit.prove.affine import judge
 from paramaudit.prove.rounding import Run, witness
 from paramaudit.records import Evidence, Json, Matrix, Measured, Operator, Tier, Traces
@@ -93,7 +93,7 @@ def _options(draft: Draft, group: Sequence[Chain], choice: Choice, book: Book) -
         stretch = _stretch(draft, chain, (start, stop), freed, choice.seed)
         path = sites.path_of(chain, start, stop)
         for operator in looking_at(Matrix):
-            option = _named(stretch, operator) if choice.wants(operator.name, path) else None
+            option = _named(stretch, operator, book) if choice.wants(operator.name, path) else None
             if option is not None and choice.applies(option.evidence.tier):
                 found.append(option)
             elif option is not None:
@@ -134,10 +134,10 @@ def _merged(stretch: Stretch) -> Option | None:
     return Option(*stretch.at, view, evidence, numbers, stretch.freed)
 
 
-def _named(stretch: Stretch, operator: Operator) -> Option | None:
+def _named(stretch: Stretch, operator: Operator, book: Book) -> Option | None:
     """The stretch as an operator, with the prover's evidence; None when nothing cheaper is proposed."""
     view = stretch.view
-    layer = operator.propose(view)
+    layer = proposed(operator, view, book)
     if layer is None:
         return None
     numbers = floats(layer)

@@ -21,7 +21,7 @@ from paramaudit.numerics.layers import floats
 from paramaudit.numerics.piecewise import Domain
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
-from paramaudit.plan.offered import arguments, note_near_miss
+from paramaudit.plan.offered import arguments, note_near_miss, proposed
 from paramaudit.prove.curve import judge_curves
 from paramaudit.records import Curve, Evidence, Operator, Tier, Traces
 
@@ -130,7 +130,7 @@ def _options(draft: Draft, group: Sequence[Part], choice: Choice, book: Book) ->
         return []
     found: list[Option] = []
     for operator in wanted:
-        option = _named(draft, group, view, operator, freed, choice)
+        option = _named(draft, group, view, operator, freed, choice, book)
         if option is None or option.numbers >= _most(group, freed):
             continue
         if choice.applies(option.evidence.tier):
@@ -164,10 +164,16 @@ def _most(group: Sequence[Part], freed: int) -> int:
 
 
 def _named(
-    draft: Draft, group: Sequence[Part], view: Curve, operator: Operator, freed: int, choice: Choice
+    draft: Draft,
+    group: Sequence[Part],
+    view: Curve,
+    operator: Operator,
+    freed: int,
+    choice: Choice,
+    book: Book,
 ) -> Option | None:
     """The part as an operator, with the prover's evidence; None when nothing is proposed."""
-    layer = operator.propose(view)
+    layer = proposed(operator, view, book)
     if layer is None or floats(layer) >= freed:
         return None
     candidate = curve_of(layer, view)

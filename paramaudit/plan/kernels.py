@@ -17,7 +17,7 @@ from paramaudit.numerics.frames import Framed, frame_matrix
 from paramaudit.numerics.layers import floats
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
-from paramaudit.plan.offered import affine_evidence, arguments, indices, note_near_miss
+from paramaudit.plan.offered import affine_evidence, arguments, indices, note_near_miss, proposed
 from paramaudit.prove.affine import judge
 from paramaudit.records import Evidence, Kernel, Matrix, Operator, Traces
 
@@ -132,7 +132,7 @@ def _options(draft: Draft, site: Site, choice: Choice, book: Book) -> list[Optio
     for operator in looking_at(Kernel):
         if not choice.wants(operator.name, site.path):
             continue
-        option = _named(site, operator, choice.seed)
+        option = _named(site, operator, choice.seed, book)
         if option is None or option.numbers >= site.freed:
             continue
         if choice.applies(option.evidence.tier):
@@ -142,16 +142,16 @@ def _options(draft: Draft, site: Site, choice: Choice, book: Book) -> list[Optio
     return found
 
 
-def _named(site: Site, operator: Operator, seed: int) -> Option | None:
+def _named(site: Site, operator: Operator, seed: int, book: Book) -> Option | None:
     """The convolution as an operator, with the prover's evidence; None when nothing is proposed.
 
     Only the layer of a frame is taken from what is proposed: where frames are is read off the convolution.
     """
-    proposed = operator.propose(site.view)
-    if not isinstance(proposed, Framed):
+    offer = proposed(operator, site.view, book)
+    if not isinstance(offer, Framed):
         return None
     taps = site.matrix.weight.shape[1]
-    layer = Framed(proposed.inner, taps, site.view.stride, site.view.padding)
+    layer = Framed(offer.inner, taps, site.view.stride, site.view.padding)
     generator = torch.Generator().manual_seed(seed)
     run = on_frames(site.matrix)
 

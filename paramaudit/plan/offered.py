@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +14,15 @@ from paramaudit.graph.facts import constants
 from paramaudit.graph.program import output_leaves, placeholders
 from paramaudit.plan.book import Book
 from paramaudit.prove.affine import dense
-from paramaudit.records import Evidence, Json, Matrix, Tier
+from paramaudit.records import Evidence, Json, Matrix, Operator, Tier
+
+
+def proposed(operator: Operator, view: Any, book: Book) -> nn.Module | None:
+    """What an operator proposes for a view; the book keeps how long it looked."""
+    start = time.perf_counter()
+    layer = operator.propose(view)
+    book.spent[operator.name] = book.spent.get(operator.name, 0.0) + time.perf_counter() - start
+    return layer
 
 
 def affine_evidence(layer: nn.Module, view: Matrix, judge: Callable[[Matrix], Evidence]) -> Evidence:

@@ -97,7 +97,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Audit:
-    """The whole result of a scan."""
+    """The whole result of a scan; ``looked`` are the seconds that each operator spent looking."""
 
     model: ModelInfo
     contract: Contract | None
@@ -106,6 +106,7 @@ class Audit:
     skipped: tuple[Skipped, ...]
     totals: Totals
     seconds: Mapping[str, float] = field(default_factory=dict)
+    looked: Mapping[str, float] = field(default_factory=dict)
 
     def source_of(self, path: str) -> str | None:
         """The ``file:line`` that builds a module, or the nearest one above it whose line is known."""
