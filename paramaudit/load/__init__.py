@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -98,10 +99,11 @@ def _from_checkpoint(
 ) -> Loaded:
     digest = _sha256(path)
     held = checkpoint.read_checkpoint(path, zipped=zipped, trust=trust)
-    if isinstance(held, nn.Module):
+    if isinstance(held.model, nn.Module):
         _no_factory(target, factory)
-        return _of_module(target, "module", held, given, digest)
-    return _from_tensors(target, "state-dict", held, path, given, factory, digest)
+        return _of_module(target, "module", held.model, given, digest)
+    loaded = _from_tensors(target, "state-dict", held.model, path, given, factory, digest)
+    return replace(loaded, optimizer=held.optimizer) if loaded.tensors is not None else loaded
 
 
 def _from_tensors(

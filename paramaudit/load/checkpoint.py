@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +17,21 @@ from paramaudit.load.source import importing_from
 from paramaudit.load.text import cause, short
 
 _NESTED = ("state_dict", "model_state_dict", "model")
+_OPTIMIZERS = ("optimizer", "optimizer_state_dict", "optimizer_states", "optim")
 _LISTED = 5
 _EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
 _HOW = "--trust runs the code of this file; only for files you made; or save a state_dict and pass --factory"
 
 
-def read_checkpoint(path: Path, *, zipped: bool, trust: bool) -> dict[str, Tensor] | nn.Module:
+@dataclass(frozen=True)
+class Held:
+    """What a checkpoint holds: tensors by name or a whole module, and its optimizer's state dict, if any."""
+
+    model: dict[str, Tensor] | nn.Module
+    optimizer: Mapping[str, Any] | None = None
+
+
+def read_checkpoint(path: Path, *, zipped: bool, trust: bool) -> Held:
     """The tensors of a checkpoint under their names, or, only when trusted, a pickled module.
 
     Args:
@@ -37,17 +48,30 @@ def read_checkpoint(path: Path, *, zipped: bool, trust: bool) -> dict[str, Tenso
             archive.entries(file, str(path))
     held = _unpickle(path, zipped=zipped, trust=trust)
     if isinstance(held, nn.Module):
-        return held
+        return Held(held)
     if isinstance(held, Tensor):
-        return {"tensor": held.detach()}
+        return Held({"tensor": held.detach()})
     found = _tensors(held)
-    if found is None and isinstance(held, Mapping):
+    if found is not None:
+        return Held(found)
+    if isinstance(held, Mapping):
         found = next((t for key in _NESTED if (t := _tensors(held.get(key))) is not None), None)
-        if found is None and isinstance(held.get("model"), nn.Module):
-            return held["model"]  # type: ignore[no-any-return] # just checked
-    if found is None:
-        raise TargetError(f"{path} holds {_described(held)}, not a state dict; save model.state_dict()")
-    return found
+        if found is not None:
+            return Held(found, _optimizer(held))
+        if isinstance(held.get("model"), nn.Module):
+            return Held(held["model"])
+    raise TargetError(f"{path} holds {_described(held)}, not a state dict; save model.state_dict()")
+
+
+def _optimizer(held: Mapping[Any, Any]) -> Mapping[str, Any] | None:
+    """The state dict of a training checkpoint's only optimizer; of several none is known to be the right one."""
+    for key in _OPTIMIZERS:
+        found = held.get(key)
+        if isinstance(found, list | tuple) and len(found) == 1:
+            found = found[0]
+        if isinstance(found, Mapping) and {"state", "param_groups"} <= found.keys():
+            return found
+    return None
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, factory: str) -> None:

@@ -4,7 +4,7 @@ from paramaudit.measure.cost import compare, cost
 from paramaudit.measure.flops import flops, flops_by_module
 from paramaudit.measure.latency import Interleaved, interleaved, latency
 from paramaudit.measure.memory import peak_bytes
-from paramaudit.measure.parameters import Counts, count, count_by_module
+from paramaudit.measure.parameters import Counts, count, count_by_module, count_by_name
 
 __all__ = [
     "Counts",
@@ -13,6 +13,7 @@ __all__ = [
     "cost",
     "count",
     "count_by_module",
+    "count_by_name",
     "flops",
     "flops_by_module",
     "interleaved",

@@ -81,14 +81,30 @@ def count_by_module(model: Mapping[str, Tensor] | nn.Module | torch.export.Expor
         several modules share belongs to the first of them.
     """
     found: dict[str, int] = {}
+    for name, numbers in count_by_name(model).items():
+        if numbers:
+            path = name.rpartition(".")[0]
+            found[path] = found.get(path, 0) + numbers
+    return found
+
+
+def count_by_name(model: Mapping[str, Tensor] | nn.Module | torch.export.ExportedProgram) -> dict[str, int]:
+    """Floating-point numbers of each parameter that no earlier one holds; they sum to the parameters.
+
+    Args:
+        model: as for :func:`count`.
+
+    Returns:
+        Every parameter's name in its order, with 0 for one that is tied to an earlier one.
+    """
+    found: dict[str, int] = {}
     claimed: dict[int, _Intervals] = {}
     keep: list[Tensor] = []  # as in `count`
     for name, tensor in _named_parameters(model):
-        path = name.rpartition(".")[0]
+        found[name] = 0
         for part in filter(_is_float, _strided_parts(tensor)):
             keep.append(part)
-            if numbers := _numbers(part, _claim(claimed, part)):
-                found[path] = found.get(path, 0) + numbers
+            found[name] += _numbers(part, _claim(claimed, part))
     return found
 
 

@@ -51,7 +51,8 @@ class Loaded:
     ``format`` is one of "factory", "pt2", "state-dict", "safetensors", "module". ``sha256`` is the hash of
     the file (of an index and its shards together), or None for a factory (identity then comes from graph
     and tensors). ``symbols`` names symbolic dimensions given with ``--inputs 'float32[batch,256]'``:
-    {(argument index, dimension): name}.
+    {(argument index, dimension): name}. ``optimizer`` is the state dict of the optimizer that a training
+    checkpoint holds beside its tensors.
     """
 
     target: str
@@ -64,3 +65,4 @@ class Loaded:
     sha256: str | None = None
     symbols: Mapping[tuple[int, int], str] = field(default_factory=dict)
     has_inputs: bool = True
+    optimizer: Mapping[str, Any] | None = None

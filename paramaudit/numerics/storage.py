@@ -1,0 +1,56 @@
+"""What storing an exact table in fewer bits leaves behind, so that its noise is called by its name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float16, torch.bfloat16)
+"""Shorter formats that tables pass through, the finer one first."""
+
+LEVELS = 127
+"""Positive steps of a row in eight bits, symmetric about zero."""
+
+
+def storage_noise(held: Tensor, meant: Tensor) -> str:
+    """In words, which shorter storage of ``meant`` would explain every difference from ``held``.
+
+    Args:
+        held: the numbers as they are, of any shape, float64; the last dimension is a row.
+        meant: what was recognised in them, of the same shape.
+
+    Returns:
+        ``"float16"``, ``"bfloat16"`` or ``"int8 with one scale a row"``, the finest that explains all
+        differences; empty where none does, or where there is no difference.
+
+    Source:
+        Higham, Accuracy and Stability of Numerical Algorithms, 2.1 (rounding to nearest: half a unit in the
+        last place); symmetric absmax quantisation: half a step of ``max|row| / 127``.
+    """
+    if held.shape != meant.shape or not held.numel():
+        return ""
+    apart = (held - meant).abs()
+    if not bool(apart.isfinite().all()) or not bool((apart > 0).any()):
+        return ""
+    for dtype in FLOATS:
+        if bool((apart <= _half_unit(meant, dtype)).all()):
+            return str(dtype).removeprefix("torch.")
+    rows = meant.abs().amax(-1, keepdim=True) if meant.dim() else meant.abs()
+    step = rows / LEVELS
+    # the scale is read off the largest number, which the fit knows to a step itself
+    return "int8 with one scale a row" if bool((apart <= 0.5 * step * (1 + 1 / LEVELS)).all()) else ""
+
+
+def told(held: Tensor, meant: Tensor) -> str:
+    """The same as a clause to end a reason with, e.g. ``"; all of it is what storage in float16 leaves"``."""
+    name = storage_noise(held, meant)
+    return f"; every difference is within what storage in {name} leaves" if name else ""
+
+
+def _half_unit(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Half the distance between neighbours of ``dtype`` at each value, subnormals included."""
+    about = torch.finfo(dtype)
+    _, exponent = torch.frexp(values.abs().clamp_min(about.tiny))
+    half = torch.ldexp(torch.ones_like(values), exponent - 1) * (about.eps / 2)
+    # a value next to a power of two may round across it, where neighbours are twice as far
+    return half * (1 + about.eps)

@@ -1,0 +1,60 @@
+"""Noise of shorter storage is called by its name; truths are torch's own casts and the textbook quantiser."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from paramaudit.numerics.storage import storage_noise, told
+
+
+def table(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.logspace(-3, 3, 24, dtype=torch.float64)[:, None]
+    return torch.randn(24, 40, dtype=torch.float64, generator=generator) * scale
+
+
+def int8_rows(values: Tensor) -> Tensor:
+    step = values.abs().amax(1, keepdim=True) / 127
+    return (values / step).round() * step
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_cast_is_named(dtype: torch.dtype, seed: int) -> None:
+    values = table(seed)
+    assert storage_noise(values.to(dtype).double(), values) == str(dtype).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_of_eight_bits_are_named(seed: int) -> None:
+    values = table(seed)
+    assert storage_noise(int8_rows(values), values).startswith("int8")
+
+
+def test_subnormal_numbers_of_half_precision() -> None:
+    values = torch.tensor([[1.0, 3.3e-6, -7.7e-8, 2e-9]], dtype=torch.float64)
+    assert storage_noise(values.half().double(), values) == "float16"
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_larger_noise_has_no_name(noise: float) -> None:
+    values = table(0)
+    generator = torch.Generator().manual_seed(9)
+    off = values * (1 + noise * torch.randn(values.shape, dtype=torch.float64, generator=generator))
+    assert storage_noise(off, values) == ""
+    assert told(off, values) == ""
+
+
+def test_one_number_too_far_off_is_enough() -> None:
+    values = table(1)
+    held = values.bfloat16().double()
+    held[3, 7] *= 1.02
+    assert storage_noise(held, values) != "bfloat16"
+
+
+def test_no_difference_needs_no_explanation() -> None:
+    assert storage_noise(table(2), table(2)) == ""
+    assert storage_noise(torch.zeros(0, 4), torch.zeros(0, 4)) == ""
+    assert storage_noise(torch.tensor([[float("nan")]]), torch.zeros(1, 1)) == ""
