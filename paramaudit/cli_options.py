@@ -24,6 +24,17 @@ MaybeTarget = Annotated[
         metavar="TARGET", help="As for scan; the last audited model by default.", show_default=False
     ),
 ]
+MaybeOriginal = Annotated[
+    str | None, typer.Argument(metavar="ORIGINAL", help="The model as it was.", show_default=False)
+]
+MaybeRefactored = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="REFACTORED",
+        help="The model as it is now; without both, --certificate FILE is checked again.",
+        show_default=False,
+    ),
+]
 Original = Annotated[str, typer.Argument(metavar="ORIGINAL", help="The model as it was.", show_default=False)]
 Refactored = Annotated[
     str, typer.Argument(metavar="REFACTORED", help="The model as it is now.", show_default=False)
@@ -127,7 +138,12 @@ class Flags:
     ] = None
     seed: Annotated[int | None, typer.Option("--seed", metavar="INT", help="Of all randomness.")] = None
     certificate: Annotated[
-        Path | None, typer.Option("--certificate", metavar="FILE", help="Write the certificate here.")
+        Path | None,
+        typer.Option(
+            "--certificate",
+            metavar="FILE",
+            help="Write the certificate here; to verify without models, check it again.",
+        ),
     ] = None
     quiet: Annotated[bool | None, typer.Option("--quiet", "-q", help="No progress, notes or warnings.")] = (
         None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from paramaudit.errors import OptionError, TargetError
+from paramaudit.errors import OptionError, StaleError, TargetError
 
 if TYPE_CHECKING:
     from paramaudit.records import Audit, Certificate, Comparison
@@ -38,6 +39,43 @@ def last_audit() -> Audit:
     if audit is None:
         raise OptionError("no audit here yet: name a target, or `paramaudit scan TARGET` first")
     return audit
+
+
+def certificate_in(path: Path) -> Certificate:
+    """The certificate in a file.
+
+    Raises:
+        TargetError: there is none, or it cannot be read.
+    """
+    from paramaudit.report.read import read_certificate
+
+    certificate = _read(path, read_certificate)
+    if certificate is None:
+        raise TargetError(f"{path} does not exist")
+    return certificate
+
+
+def witness_file(path: Path) -> Path:
+    """Where the witness inputs of the certificate at ``path`` are kept."""
+    return path.with_name(f"{path.stem}.witness.safetensors")
+
+
+def with_witnesses(certificate: Certificate, path: Path) -> Certificate:
+    """The certificate with the name of the file of its witness inputs, which is written beside ``path``.
+
+    The file holds, by the id of each swap, the input ``(in,)`` of the swapped part on which the rounding of
+    the original was observed. Without any, there is no file.
+
+    Raises:
+        OptionError: it cannot be written.
+    """
+    from paramaudit.save import write_tensors
+
+    held = {swap.id: swap.traces.witness_input for swap in certificate.swaps}
+    tensors = {key: tensor for key, tensor in held.items() if tensor is not None}
+    beside = witness_file(path)
+    write_tensors(beside, tensors)
+    return replace(certificate, witnesses=beside.name if tensors else None)
 
 
 def last_report() -> Report:
@@ -98,3 +136,28 @@ def _missing(what: str, command: str) -> str:
 
 def _other(what: str, command: str) -> str:
     return f"the {what} here is of another model than the audit and left out: {command} makes one"
+
+
+def still_holds(last: Audit, now: Audit) -> None:
+    """A plan is applied to the model and under the contract for which it was made.
+
+    Raises:
+        StaleError: the model is another one, or its inputs, mode or outputs are.
+    """
+    name = last.model.target
+    if last.model.sha256 != now.model.sha256:
+        raise StaleError(f"{name} changed since it was audited; scan it again")
+    if last.contract != now.contract:
+        raise StaleError(
+            f"{name} was audited under another contract (mode, sizes of inputs, outputs read); "
+            "give the options of that scan again, or name the target"
+        )
+
+
+def saved_stem(target: str) -> str:
+    """The name to save under: of the file, the folder, or a factory's file or module."""
+    if Path(target).exists():
+        path = Path(target).resolve()
+        return path.name if path.is_dir() else path.stem
+    place = target.rpartition(":")[0] or target
+    return Path(place).stem if place.endswith(".py") else place.rpartition(".")[2] or place

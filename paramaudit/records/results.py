@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from paramaudit.records.contract import Contract
-from paramaudit.records.evidence import IN_MEMORY, Json, Measured, Tier, WorstCase
+from paramaudit.records.evidence import IN_MEMORY, Json, Measured, Tier, Traces, WorstCase
 from paramaudit.records.located import ChangedNumbers, Located
 
 
@@ -32,6 +30,7 @@ class SwapProof:
     witness: Measured | None
     requires: tuple[str, ...] = ()
     worst_case: WorstCase | None = None
+    traces: Traces = field(default=Traces(), compare=False, repr=False, metadata=IN_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -83,12 +82,19 @@ class Recheck:
 
 @dataclass(frozen=True)
 class Attack:
-    """How the pair was attacked."""
+    """How the pair was attacked.
+
+    ``restarts`` climbs of ``steps`` steps, ``inputs`` in all, of which ``ties`` rest on a discrete choice that
+    rounding decides. ``worst`` is the largest distance of the outputs in float64. The refactored side may be
+    ``factor`` times less accurate than the original.
+    """
 
     restarts: int
     steps: int
     worst: float
     ties: int
+    factor: float = 64.0
+    inputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,9 +128,6 @@ class Certificate:
     differences: tuple[ChangedNumbers, ...] = ()
     located: Located | None = None
     not_located: str = ""
-    witness_inputs: Mapping[str, Tensor] = field(
-        default_factory=dict, compare=False, repr=False, metadata=IN_MEMORY
-    )
 
     @property
     def keeps(self) -> bool:
