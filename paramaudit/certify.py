@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from paramaudit import __version__
 from paramaudit.errors import InputError
 from paramaudit.graph.capture import from_exported
 from paramaudit.graph.capture import reexport as export_again
 from paramaudit.graph.program import Program
+from paramaudit.locate import align, changed_numbers, first_difference
 from paramaudit.pairing import Pairing, pair
 from paramaudit.plan import Choice, best_plan
 from paramaudit.records import Certificate, Finding, Measured, SwapProof, Tier
@@ -118,24 +120,64 @@ def certify(
     _same_interface(first, second)
     progress("attack")
     tried = attack(first, second, choice.seed)
-    if tried.refuted:
-        return _certificate(
+    certificate = None
+    if not tried.refuted or tolerance > 0:
+        progress("pair")
+        certificate = _judged(first, second, choice, names, tolerance, progress, tried)
+    if certificate is None or (tried.refuted and not certificate.equivalent):
+        certificate = _certificate(
             first, names, tried, Tier.REFUTED, None, (), equivalent=False, reason=tried.reason
         )
-    progress("pair")
+    return _explained(certificate, first, second, tried, progress)
+
+
+def _judged(
+    first: Program,
+    second: Program,
+    choice: Choice,
+    names: tuple[str, str],
+    tolerance: float,
+    progress: Progress,
+    tried: Trials,
+) -> Certificate:
+    """What pairing shows."""
     found, swaps = _paired(first, second, choice, progress)
     tier = max([found.tier, *(s.tier for s in swaps)], key=lambda t: t.rank)
     gap = _largest([found.gap, *(s.gap for s in swaps)])
     if found.unpaired:
         name, why = next(iter(found.unpaired.items()))
         reason = f"no difference was found on {tried.count} inputs, but output {name!r} is not proven: {why}"
-        tested = True if Tier.TESTED in choice.allow else None
+        tested = True if Tier.TESTED in choice.allow and not tried.refuted else None
         return _certificate(first, names, tried, Tier.TESTED, gap, swaps, equivalent=tested, reason=reason)
-    certain = tier.safe or (tier in (Tier.BOUNDED,) and gap is not None and gap.value <= tolerance)
+    within = tier is Tier.BOUNDED and gap is not None and gap.value <= tolerance
+    certain = within or (tier.safe and not tried.refuted)
     reason = "every differing region is proven" if certain else f"a region is only {tier}"
+    if within:
+        reason = f"every differing region is proven to be within the tolerance {tolerance:g}"
     return _certificate(
         first, names, tried, tier, gap, swaps, equivalent=True if certain else None, reason=reason
     )
+
+
+def _explained(
+    certificate: Certificate, first: Program, second: Program, tried: Trials, progress: Progress
+) -> Certificate:
+    """With the stored numbers that changed and, where the two differ, the first place where it shows."""
+    if certificate.tier is Tier.EXACT:
+        return certificate
+    progress("locate")
+    found = align(first, second)
+    changed = changed_numbers(first, second, found)
+    if certificate.equivalent and certificate.tier.safe:  # a region that is proven as a whole may hold others
+        changed = tuple(change for change in changed if change.tier.safe)
+    if certificate.equivalent:
+        return dataclasses.replace(certificate, differences=changed)
+    given = tried.counterexample
+    inputs = pytree.tree_leaves((tuple(first.args), dict(first.kwargs)))
+    if given is not None:
+        inputs = [given[spec.name] for spec in first.contract.inputs]
+    place, why = first_difference(first, second, found, inputs)
+    return dataclasses.replace(certificate, differences=changed, located=place, not_located=why)
 
 
 def _paired(
@@ -205,7 +247,7 @@ def _certificate(
         outputs=tried.outputs,
         swaps=swaps,
         attack=tried.attack,
-        counterexample=_saved(tried.counterexample),
+        counterexample=_saved(tried.counterexample) if equivalent is False else None,
         contract=program.contract,
         original=names[0],
         refactored=names[1],

@@ -28,7 +28,7 @@ LAYERS = (
     {"rewrites"},
     {"plan"},
     {"account", "gate", "changes", "expect", "pairing", "pays", "places", "trials"},
-    {"objective"},
+    {"objective", "locate"},
     {"certify", "redesign"},
     {"audit"},
     {"api", "claims", "report"},

@@ -86,21 +86,21 @@ class Walker:
 
     def _undecided(self, a: fx.Node, b: fx.Node) -> _Pair | None:
         """The first pair of arguments that must be decided before these two can be."""
-        for pair_ in self._arguments(a, b):
+        for pair_ in self.arguments(a, b):
             if pair_ not in self.known:
                 return pair_
             if self.known[pair_]:
                 return None
         return None
 
-    def _arguments(self, a: fx.Node, b: fx.Node) -> list[_Pair]:
+    def arguments(self, a: fx.Node, b: fx.Node) -> list[_Pair]:
         """Tensor arguments of the same call, side by side; empty when it is not the same call."""
-        if self._differ(a, b):
+        if self.differ(a, b):
             return []
         mine, theirs = self.sides[0].inputs(a), self.sides[1].inputs(b)
         return [(past_identities(x), past_identities(y)) for x, y in zip(mine, theirs, strict=True)]
 
-    def _differ(self, a: fx.Node, b: fx.Node) -> str:
+    def differ(self, a: fx.Node, b: fx.Node) -> str:
         """Why two nodes are not the same operator with the same plain arguments and output shape."""
         if "placeholder" in (a.op, b.op):
             return "another input" if a.op == b.op else "an input against a computed value"
@@ -117,8 +117,8 @@ class Walker:
     def _same_call(self, a: fx.Node, b: fx.Node) -> str:
         if a.op == "get_attr" and b.op == "get_attr":
             return self._same_numbers(a, b)
-        reason = self._differ(a, b)
-        reason = reason or next((self.known[p] for p in self._arguments(a, b) if self.known[p]), "")
+        reason = self.differ(a, b)
+        reason = reason or next((self.known[p] for p in self.arguments(a, b) if self.known[p]), "")
         if reason and a in self.sides[0].constants and b in self.sides[1].constants:
             return self._same_values(a, b)
         return reason

@@ -94,6 +94,7 @@ def _certificate(certificate: Certificate, findings: Sequence[Finding] = ()) -> 
     if certificate.counterexample:
         lines.append(f"counterexample: {certificate.counterexample}")
     lines += [
+        _first_place(certificate),
         f"attacked: {attack.restarts:,} restarts of {attack.steps:,} steps, worst difference "
         f"{attack.worst:.2g}, {attack.ties:,} ties",
         *contract_lines(certificate.contract),
@@ -111,8 +112,39 @@ def _certificate(certificate: Certificate, findings: Sequence[Finding] = ()) -> 
     tables = (
         Table("Outputs, errors against float64", columns, errors, NUMBERS),
         Table("Swaps", ("swap", "tier", "gap", "witness"), swaps),
+        _changed_numbers(certificate),
     )
     return Page("Certificate", tuple(line for line in lines if line), tables)
+
+
+def _first_place(certificate: Certificate) -> str:
+    """Where a difference first shows, or why that is not known; empty when there is nothing to say."""
+    place = certificate.located
+    if place is None:
+        return (
+            f"where it first differs is not known: {certificate.not_located}"
+            if certificate.not_located
+            else ""
+        )
+    where = f"{place.path or 'the model itself'} (node {place.node})"
+    return (
+        f"first differs at {where}: by {place.error:.2g}, where the original's own rounding is "
+        f"{place.rounding:.2g}"
+    )
+
+
+def _changed_numbers(certificate: Certificate) -> Table:
+    rows = tuple(
+        (
+            ", ".join(change.tensors),
+            str(change.tier),
+            measured(change.gap),
+            "" if change.relative is None else f"{change.relative:.2%}",
+            change.reason,
+        )
+        for change in certificate.differences
+    )
+    return Table("Stored numbers that changed", ("numbers", "tier", "gap", "of the norm", "what"), rows)
 
 
 @page.register
