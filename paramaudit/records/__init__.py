@@ -37,7 +37,7 @@ from paramaudit.records.results import (
     Recheck,
     SwapProof,
 )
-from paramaudit.records.views import Curve, Example, Kernel, Matrix, Operator, PairedUnits, State
+from paramaudit.records.views import Curve, Example, Kernel, Matrix, Operator, PairedUnits, State, Table
 
 __all__ = [
     "IN_MEMORY",
@@ -90,6 +90,7 @@ __all__ = [
     "Specialised",
     "State",
     "SwapProof",
+    "Table",
     "Tier",
     "Totals",
     "Traces",

@@ -80,6 +80,25 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Numbers of which rows are looked up or added, ``(rows, columns)`` or ``(n,)``.
+
+    ``values`` are finite numbers that ``dtype`` holds, on the CPU, in that dtype or a wider one: a large table
+    need not be copied to be looked at, so an operator converts what it reads and looks at few rows first.
+    What an operator proposes is a module whose ``forward()`` takes nothing and returns the whole table in
+    the shape of ``values``, in the dtype that the module was moved to.
+    """
+
+    values: Tensor
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def noise(self) -> float:
+        """Unit roundoff of the storage dtype: the relative size of noise to look through."""
+        return float(torch.finfo(self.dtype).eps) / 2
+
+
+@dataclass(frozen=True)
 class Example:
     """One example of an operator file: a name and a function that builds the view."""
 
@@ -92,8 +111,8 @@ class Operator:
     """One entry of the atlas.
 
     ``propose`` may guess; it must not mutate the view and returns an ``nn.Module`` in float64 that maps
-    as the view does, or None. ``finds`` are proposed, proven and cheaper; ``ignores`` are near misses
-    that are never proven. ``view`` is the type of view that it looks at.
+    as the view does (that returns it, for a :class:`Table`), or None. ``finds`` are proposed, proven and
+    cheaper; ``ignores`` are near misses that are never proven. ``view`` is the type of view that it looks at.
     """
 
     name: str
