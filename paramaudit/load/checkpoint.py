@@ -64,7 +64,7 @@ def read_checkpoint(path: Path, *, zipped: bool, trust: bool) -> Held:
 
 
 def _optimizer(held: Mapping[Any, Any]) -> Mapping[str, Any] | None:
-    """The state dict of a training checkpoint's only optimizer; of several none is known to be the right one."""
+    """The state dict of the only optimizer of a training checkpoint; of several none is the right one."""
     for key in _OPTIMIZERS:
         found = held.get(key)
         if isinstance(found, list | tuple) and len(found) == 1:
