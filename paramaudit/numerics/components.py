@@ -1,0 +1,97 @@
+"""The blocks of a matrix: rows and columns that large entries join, whatever their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+LEVELS = (0.0, 1e-6, 1e-4, 3e-3, 0.03, 0.1, 0.3)
+"""What is taken for zero, as parts of a row's root mean square: none, rounding of several dtypes, noise."""
+
+WORTH = 0.75
+"""Blocks that hold more than this part of all entries are no finding."""
+
+BESIDE = 0.2
+"""Norm outside the block that a row or column may have, as a part of its own."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows and some columns, each ascending, that only see each other."""
+
+    rows: Tensor
+    columns: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many of each."""
+        return len(self.rows), len(self.columns)
+
+
+def blocks(weight: Tensor, noise: float) -> list[Block]:
+    """The blocks of a matrix ``(m, n)``, by their first column; empty when it has none worth the name.
+
+    At each level small entries are taken for zero, and the parts into which the bipartite graph of the others
+    falls are blocks. The level counts at which little of every single row and column is outside of them: a
+    matrix of heavy tails falls apart too, but its small entries are most of some rows. Rows that are no more
+    than rounding, of unit roundoff ``noise``, are in no block.
+    """
+    if not _has_gaps(weight):
+        return []
+    size = weight.abs()
+    least = 64 * noise * float(weight.square().mean().sqrt())
+    scale = weight.square().mean(1, keepdim=True).sqrt()
+    scale = torch.where(scale > least, scale, torch.inf)
+    before = -1
+    for level in LEVELS:
+        alive = size > (level * scale).nan_to_num(nan=torch.inf)
+        count = int(alive.sum())
+        if count == before:
+            continue
+        before = count
+        found = _parts(alive)
+        held = sum(len(b.rows) * len(b.columns) for b in found)
+        if found and held <= WORTH * weight.numel() and _little_beside(weight, found, least):
+            return found
+    return []
+
+
+def _has_gaps(weight: Tensor) -> bool:
+    """Whether a quarter of the entries of a few rows are small; a twelfth or so is in a Gaussian one."""
+    rows = weight.shape[0]
+    some = weight[torch.linspace(0, rows - 1, min(16, rows)).long()]
+    limit = 0.1 * some.square().mean(1, keepdim=True).sqrt()
+    return float((some.abs() <= limit).double().mean()) >= 1 - WORTH - 0.05
+
+
+def _parts(alive: Tensor) -> list[Block]:
+    rows, columns = alive.shape
+    where = alive.nonzero().numpy()
+    if not len(where):
+        return []
+    graph = coo_array((alive[alive].numpy(), (where[:, 0], where[:, 1] + rows)), shape=(rows + columns,) * 2)
+    _, label = connected_components(graph, directed=False)
+    labels = torch.from_numpy(label).long()
+    order = labels.argsort(stable=True)  # rows before columns in every part
+    found: list[Block] = []
+    for members in torch.tensor_split(order, labels.bincount().cumsum(0)[:-1]):
+        inside = members[members < rows], members[members >= rows] - rows
+        if len(inside[0]) and len(inside[1]):
+            found.append(Block(*inside))
+    return sorted(found, key=lambda block: int(block.columns[0]))
+
+
+def _little_beside(weight: Tensor, found: list[Block], least: float) -> bool:
+    inside = torch.zeros_like(weight)
+    for block in found:
+        at = block.rows[:, None], block.columns
+        inside[at] = weight[at]
+    beside, whole = (weight - inside).square(), weight.square()
+    return all(
+        bool((beside.sum(axis) <= BESIDE**2 * whole.sum(axis) + least**2 * weight.shape[axis]).all())
+        for axis in (0, 1)
+    )
