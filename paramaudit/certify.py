@@ -12,6 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from paramaudit import __version__
+from paramaudit.attack import Trials, attack
 from paramaudit.errors import InputError
 from paramaudit.graph.capture import from_exported
 from paramaudit.graph.capture import reexport as export_again
@@ -20,7 +21,6 @@ from paramaudit.locate import align, changed_numbers, first_difference
 from paramaudit.pairing import Pairing, pair
 from paramaudit.plan import Choice, best_plan
 from paramaudit.records import Certificate, Finding, Measured, SwapProof, Tier
-from paramaudit.trials import Trials, attack
 
 Progress = Callable[[str], None]
 

@@ -27,7 +27,7 @@ LAYERS = (
     {"load", "graph", "operators", "layers", "prove", "measure", "rules", "save"},
     {"rewrites"},
     {"plan"},
-    {"account", "gate", "changes", "expect", "pairing", "pays", "places", "trials"},
+    {"account", "gate", "changes", "expect", "pairing", "pays", "places", "attack"},
     {"objective", "locate"},
     {"certify", "redesign"},
     {"audit"},
@@ -35,7 +35,7 @@ LAYERS = (
     {"kept"},
     {"cli_options"},
     {"config"},
-    {"cli_output"},
+    {"cli_output", "recheck"},
     {"cli"},
     {"__main__"},
 )

@@ -13,11 +13,11 @@ from affine_programs import program
 from paired_programs import Call, Function, changed, made, paired, same
 from torch import Tensor, nn
 
+from paramaudit.attack import attack
 from paramaudit.graph.capture import capture
 from paramaudit.graph.program import Program, output_leaves
 from paramaudit.pairing import pair
 from paramaudit.records import Loaded, Tier
-from paramaudit.trials import attack
 
 # --- the same function --------------------------------------------------------------------------
 

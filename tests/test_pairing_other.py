@@ -12,8 +12,8 @@ from affine_programs import program
 from paired_programs import Call, Function, inputs, made, paired, same
 from torch import Tensor, nn
 
+from paramaudit.attack import attack
 from paramaudit.pairing import pair
-from paramaudit.trials import attack
 
 # --- another function ---------------------------------------------------------------------------
 

@@ -125,7 +125,14 @@ def test_a_certificate_document_has_the_published_fields(equivalent: bool | None
     assert found["equivalent"] is equivalent
     assert found["models"] == {"original": "a" * 64, "refactored": "b" * 64}
     assert found["outputs"][0]["refactored_error"] is None  # an infinity
-    assert found["attack"] == {"restarts": 8, "steps": 100, "worst": None, "ties": 2}
+    assert found["attack"] == {
+        "restarts": 8,
+        "steps": 100,
+        "worst": None,
+        "ties": 2,
+        "factor": 64.0,
+        "inputs": 0,
+    }
     assert {"id", "tier", "gap", "witness", "requires", "worst_case"} <= set(found["swaps"][0])
 
 

@@ -10,11 +10,11 @@ from commands import call
 from torch import Tensor, nn
 
 import paramaudit as pa
+from paramaudit.attack import attack
 from paramaudit.audit import Options, scan_loaded
 from paramaudit.graph.conditions import conditions, met
 from paramaudit.graph.program import Program
 from paramaudit.records import InputSpec, Loaded
-from paramaudit.trials import attack
 
 BRANCHES = """
 import torch

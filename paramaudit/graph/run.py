@@ -15,6 +15,9 @@ from torch.utils import _pytree as pytree
 from paramaudit.graph import facts
 from paramaudit.graph.program import Program, attribute, output_leaves, placeholders
 
+Step = Callable[[fx.Node, fx.GraphModule, Callable[[fx.Node], Any], torch.dtype | None], Any]
+"""Computes one node: the node, its module, the values of its arguments, the run's dtype."""
+
 _COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
@@ -91,23 +94,27 @@ def evaluate(
     *,
     dtype: torch.dtype | None,
     sizes: Mapping[Any, int] | None = None,
+    step: Step | None = None,
+    gradients: bool = False,
 ) -> list[Any]:
     """The values of ``targets`` when the nodes in ``known`` have the given values.
 
-    Symbolic sizes outside the part are replaced by ``sizes`` (symbol -> int). No gradient is kept.
+    Symbolic sizes outside the part are replaced by ``sizes`` (symbol -> int). ``step`` computes each node in
+    place of :func:`call`. No gradient is kept unless asked for.
     """
     order = _needed(targets, known, symbols_known=sizes is not None)
     uses: Counter[fx.Node] = Counter(targets)
     for node in order:
         uses.update(set(node.all_input_nodes))
     values: dict[fx.Node, Any] = dict(known)
-    with torch.no_grad():
+    compute = step or call
+    with torch.set_grad_enabled(gradients):
         for node in order:
             symbolic = node.meta.get("val")
             if isinstance(symbolic, torch.SymInt) and sizes is not None:
                 values[node] = symbol_value(symbolic, sizes)
                 continue
-            value = call(node, module, values.__getitem__, dtype)
+            value = compute(node, module, values.__getitem__, dtype)
             values[node] = value.clone() if node.op == "get_attr" and _is_written(node) else value
             for used in set(node.all_input_nodes):
                 uses[used] -= 1
@@ -120,15 +127,19 @@ def run(
     program: Program, args: Sequence[Any], kwargs: Mapping[str, Any], dtype: torch.dtype | None
 ) -> dict[str, Any]:
     """All outputs by name, with parameters cast one node at a time and freed after their last use."""
-    leaves = pytree.tree_leaves((tuple(args), dict(kwargs)))
-    inputs = placeholders(program.graph)
-    known = {node: cast(leaf, dtype) for node, leaf in zip(inputs, leaves, strict=True)}
-    known = {n: v.clone() if isinstance(v, Tensor) and _is_written(n) else v for n, v in known.items()}
+    known = given(program, pytree.tree_leaves((tuple(args), dict(kwargs))), dtype)
     flat = output_leaves(program.graph)
     nodes = [leaf for leaf in flat if isinstance(leaf, fx.Node)]
     values = dict(zip(nodes, evaluate(program.module, nodes, known, dtype=dtype), strict=True))
     result = [values[leaf] if isinstance(leaf, fx.Node) else leaf for leaf in flat]
     return dict(zip(program.contract.outputs, result, strict=True))
+
+
+def given(program: Program, leaves: Sequence[Any], dtype: torch.dtype | None) -> dict[fx.Node, Any]:
+    """The values of the input nodes for flat inputs; one that the program writes into is a copy."""
+    inputs = placeholders(program.graph)
+    known = {node: cast(leaf, dtype) for node, leaf in zip(inputs, leaves, strict=True)}
+    return {n: v.clone() if isinstance(v, Tensor) and _is_written(n) else v for n, v in known.items()}
 
 
 def _needed(
