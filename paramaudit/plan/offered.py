@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import nn
 from paramaudit.graph.affine import region
 from paramaudit.graph.facts import constants
 from paramaudit.graph.program import output_leaves, placeholders
+from paramaudit.numerics.noise import NOISY, left_over
+from paramaudit.numerics.residual import noise_like
 from paramaudit.plan.book import Book
 from paramaudit.prove.affine import dense
 from paramaudit.records import Evidence, Json, Matrix, Operator, Tier
@@ -26,14 +29,33 @@ def proposed(operator: Operator, view: Any, book: Book) -> nn.Module | None:
 
 
 def affine_evidence(layer: nn.Module, view: Matrix, judge: Callable[[Matrix], Evidence]) -> Evidence:
-    """What ``judge`` says of a layer's own map; refuted when the layer is not proven to be affine."""
+    """What ``judge`` says of a layer's own map; refuted when the layer is not proven to be affine.
+
+    A refuted one that misses the map by what looks like noise, and nothing else, is ``suspected``: it is not
+    the same map, and is never swapped in, but its name is worth telling.
+    """
     width = view.weight.shape[1]
     try:
-        evidence = judge(dense(layer, width, view.dtype))
-        affine = evidence.tier is Tier.REFUTED or proven_affine(layer, width)
+        candidate = dense(layer, width, view.dtype)
+        evidence = judge(candidate)
+        if evidence.tier is Tier.REFUTED:
+            return through_noise(evidence, view, candidate)
+        affine = proven_affine(layer, width)
     except ValueError:  # seen not to be affine
         affine = False
     return evidence if affine else Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
+
+
+def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix) -> Evidence:
+    """``suspected`` in place of ``refuted`` where what the candidate leaves over is noise."""
+    if candidate.weight.shape != view.weight.shape:
+        return evidence
+    residual = view.weight - candidate.weight
+    missed = left_over(residual, view.weight)
+    if not missed <= NOISY or not noise_like(residual):
+        return evidence
+    reason = f"consistent with this plus {missed:.1%} of noise, so it is not the same map; {evidence.reason}"
+    return replace(evidence, tier=Tier.SUSPECTED, reason=reason)
 
 
 def proven_affine(layer: nn.Module, width: int) -> bool:

@@ -1,0 +1,331 @@
+"""The atlas benchmark's planted operators: what numpy, scipy and pywt make of each name, through disguises.
+
+A case is a matrix with the name that must be found. Nothing here is made with the recognisers' own layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pywt
+import scipy.fft
+import scipy.linalg
+import scipy.signal
+import scipy.special
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+POWERS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+OTHERS = (60, 96, 257, 400, 441, 768, 1000)
+NOISES = ("none", "float32", "float16", "bfloat16", "int8", "1 %", "10 %", "30 %")
+GAUGES = ("none", "D1", "D1 D2", "P1 P2", "P1 P2 D1 D2", "hidden")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operator of the table: how it is built, the names that are right for it, and its gauges."""
+
+    name: str
+    build: Callable[[int, np.random.Generator], Array | None]
+    names: tuple[str, ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    gauges: tuple[str, ...] = ("none", "hidden")
+    sizes: tuple[int, ...] = POWERS[:-2] + OTHERS
+    least: int = 8
+
+
+@dataclass(frozen=True)
+class Case:
+    """One matrix ``(out, in)``: as stored, and the clean operator before noise."""
+
+    row: Row
+    n: int
+    gauge: str
+    noise: str
+    stored: Array
+    clean: Array
+
+
+def unit(matrix: Array) -> Array:
+    """The matrix with an average column of length 1."""
+    return matrix * math.sqrt(matrix.shape[1]) / np.linalg.norm(matrix)
+
+
+def real_dft(n: int) -> Array:
+    """The complex DFT of real inputs, real parts over imaginary ones, ``(2n, n)``."""
+    transform = np.fft.fft(np.eye(n), axis=0)
+    return np.concatenate([transform.real, transform.imag])
+
+
+def complex_dft(n: int) -> Array:
+    """The complex DFT of complex inputs in real form, ``(2n, 2n)``."""
+    transform = np.fft.fft(np.eye(n), axis=0)
+    return np.block([[transform.real, -transform.imag], [transform.imag, transform.real]])
+
+
+def rdft(n: int, window: Array | None = None) -> Array:
+    """``rfft`` of a windowed frame, real parts over imaginary ones."""
+    frame = np.eye(n) if window is None else np.diag(window)
+    transform = np.fft.rfft(frame, axis=0)
+    return np.concatenate([transform.real, transform.imag])
+
+
+def hartley(n: int) -> Array:
+    """cas(2 pi k t / n)."""
+    angles = 2 * np.pi * np.outer(np.arange(n), np.arange(n)) / n
+    return np.cos(angles) + np.sin(angles)
+
+
+def wavelet(n: int, name: str, level: int) -> Array | None:
+    """The periodised wavelet decomposition, ``(n, n)``; None where the length does not allow the level."""
+    if n % 2**level or n < pywt.Wavelet(name).dec_len * 2 ** (level - 1):
+        return None
+    columns = [np.concatenate(pywt.wavedec(e, name, mode="periodization", level=level)) for e in np.eye(n)]
+    return np.stack(columns, axis=1)
+
+
+def kron(n: int, rng: np.random.Generator) -> Array | None:
+    """A random Kronecker product at a random split of n."""
+    splits = [d for d in range(2, n // 2 + 1) if n % d == 0]
+    if not splits:
+        return None
+    d = int(rng.choice(splits))
+    return np.kron(rng.standard_normal((d, d)), rng.standard_normal((n // d, n // d)))
+
+
+def blocks(n: int, rng: np.random.Generator) -> Array | None:
+    """Equal random blocks on the diagonal."""
+    count = next((d for d in (4, 3, 7, 2) if n % d == 0), None)
+    if count is None:
+        return None
+    return scipy.linalg.block_diag(*(rng.standard_normal((n // count, n // count)) for _ in range(count)))
+
+
+def monarch(n: int, rng: np.random.Generator) -> Array | None:
+    """P^T L P R with the perfect shuffle P and sqrt(n) dense blocks in L and R (Dao et al. 2022)."""
+    m = math.isqrt(n)
+    if m * m != n:
+        return None
+    left, right = (
+        scipy.linalg.block_diag(*(rng.standard_normal((m, m)) for _ in range(m))) for _ in range(2)
+    )
+    shuffle = np.eye(n)[np.arange(n).reshape(m, m).T.reshape(-1)]
+    return shuffle.T @ left @ shuffle @ right
+
+
+def butterfly(n: int, rng: np.random.Generator) -> Array | None:
+    """A product of log2 n factors of 2 x 2 blocks, strides 1, 2, 4, ... (Dao et al. 2019)."""
+    if n & (n - 1):
+        return None
+    product = np.eye(n)
+    stride = 1
+    while stride < n:
+        factor = np.zeros((n, n))
+        at = np.arange(n)
+        factor[at, at] = rng.choice([-1, 1], n) * rng.uniform(0.5, 1.5, n)
+        factor[at, at ^ stride] = rng.choice([-1, 1], n) * rng.uniform(0.5, 1.5, n)
+        product = factor @ product
+        stride *= 2
+    return product
+
+
+def polynomials(kind: str) -> Callable[[int, np.random.Generator], Array]:
+    """Orthonormal polynomials 0 .. n-1 at the n Gauss nodes, rows are polynomials."""
+
+    def build(n: int, _rng: np.random.Generator) -> Array:
+        diagonal = np.zeros(n)
+        k = np.arange(1, n)
+        beside = k / np.sqrt(4.0 * k**2 - 1) if kind == "legendre" else np.where(k == 1, math.sqrt(0.5), 0.5)
+        _, vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside)  # Golub and Welsch 1969
+        return vectors * np.sign(vectors[0])
+
+    return build
+
+
+def recursive(n: int, rng: np.random.Generator) -> Array:
+    """A two-pole resonator as a lower triangular Toeplitz matrix."""
+    radius, angle = rng.uniform(0.6, 0.95), rng.uniform(0.3, 2.8)
+    response = scipy.signal.lfilter([1.0], [1, -2 * radius * math.cos(angle), radius**2], np.eye(1, n)[0])
+    return scipy.linalg.toeplitz(response, np.zeros(n))
+
+
+def comb(n: int, rng: np.random.Generator) -> Array:
+    """A feedback comb as a lower triangular Toeplitz matrix."""
+    delay = int(rng.integers(2, max(3, n // 3)))
+    response = scipy.signal.lfilter([1.0], [1.0, *np.zeros(delay - 1), -0.6], np.eye(1, n)[0])
+    return scipy.linalg.toeplitz(response, np.zeros(n))
+
+
+def low_rank(n: int, rng: np.random.Generator) -> Array:
+    """Rank n / 8 at least 1."""
+    rank = max(1, n // 8)
+    return rng.standard_normal((n, rank)) @ rng.standard_normal((rank, n))
+
+
+def mel(n: int, _rng: np.random.Generator) -> Array | None:
+    """HTK mel triangles over n/2 + 1 bins at 16 kHz (Young et al., The HTK Book, 5.4)."""
+    if n < 256:
+        return None
+    count, rate = min(40, n // 16), 16000.0
+    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), count + 2) / 2595) - 1)
+    bins = np.linspace(0, rate / 2, n // 2 + 1)
+    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return np.maximum(0, np.minimum(rise, fall))
+
+
+def _fixed(build: Callable[[int], Array | None]) -> Callable[[int, np.random.Generator], Array | None]:
+    return lambda n, _rng: build(n)
+
+
+def _trigonometric(transform: Callable[..., Array], kind: int) -> Callable[[int, np.random.Generator], Array]:
+    return lambda n, _rng: transform(np.eye(n), type=kind, axis=0)
+
+
+def _permutation(n: int, rng: np.random.Generator) -> Array:
+    return np.eye(n)[rng.permutation(n)]
+
+
+_SCALED = ("none", "D1", "D1 D2", "hidden")
+_ALL = (*_SCALED, "P1 P2", "P1 P2 D1 D2")
+_TWO = POWERS[:-1]
+
+ROWS: tuple[Row, ...] = (
+    Row("identity", _fixed(np.eye), ("identity",), gauges=("none", "hidden")),
+    Row("permutation", _permutation, ("permutation",), gauges=("none", "hidden")),
+    Row("diagonal", lambda n, rng: np.diag(rng.standard_normal(n)), ("diagonal",)),
+    Row("monomial", lambda n, rng: _permutation(n, rng) * rng.standard_normal(n), ("monomial",)),
+    Row("block-diagonal", blocks, ("block-diagonal",), gauges=("none", "D1 D2", "P1 P2", "hidden")),
+    Row("low-rank", low_rank, ("low-rank",), gauges=("none", "D1 D2", "P1 P2", "hidden")),
+    Row("kronecker", kron, ("kronecker",)),
+    Row(
+        "toeplitz",
+        lambda n, rng: scipy.linalg.toeplitz(rng.standard_normal(n), rng.standard_normal(n)),
+        ("toeplitz",),
+    ),
+    Row(
+        "hankel",
+        lambda n, rng: scipy.linalg.hankel(rng.standard_normal(n), rng.standard_normal(n)),
+        ("hankel",),
+    ),
+    Row("circulant", lambda n, rng: scipy.linalg.circulant(rng.standard_normal(n)), ("circulant",)),
+    Row(
+        "dft (complex)",
+        _fixed(complex_dft),
+        ("dft",),
+        gauges=("none", "hidden"),
+        sizes=POWERS[:-3] + OTHERS[:4],
+    ),
+    Row("dft (real input)", _fixed(real_dft), ("dft", "rdft")),
+    Row("rdft", _fixed(rdft), ("rdft",), gauges=("none", "D1", "hidden")),
+    Row(
+        "rdft, Hann window",
+        _fixed(lambda n: rdft(n, scipy.signal.windows.hann(n, sym=False))),
+        ("rdft",),
+        {"window": "hann"},
+    ),
+    *(
+        Row(f"dct-{kind}", _trigonometric(scipy.fft.dct, kind), ("dct",), {"type": kind}, gauges=_SCALED)
+        for kind in (1, 2, 3, 4)
+    ),
+    *(
+        Row(f"dst-{kind}", _trigonometric(scipy.fft.dst, kind), ("dst",), {"type": kind}, gauges=_SCALED)
+        for kind in (1, 2, 3, 4)
+    ),
+    Row("hartley", _fixed(hartley), ("hartley",), gauges=_SCALED),
+    Row(
+        "hadamard",
+        _fixed(lambda n: scipy.linalg.hadamard(n).astype(np.float64)),
+        ("hadamard",),
+        gauges=_ALL,
+        sizes=_TWO,
+    ),
+    *(
+        Row(
+            f"wavelet {name}",
+            _fixed(lambda n, name=name: wavelet(n, name, 2)),
+            ("wavelet",),
+            {"wavelet": name, "level": 2},
+            sizes=POWERS[1:-2] + OTHERS,
+        )
+        for name in ("haar", "db4", "sym5", "coif1", "bior2.2")
+    ),
+    Row("legendre", polynomials("legendre"), ("orthogonal-polynomial",), gauges=_SCALED),
+    Row("chebyshev", polynomials("chebyshev"), ("orthogonal-polynomial", "dct"), gauges=_SCALED),
+    Row(
+        "hilbert",
+        _fixed(lambda n: np.imag(scipy.signal.hilbert(np.eye(n), axis=0))),
+        ("hilbert",),
+    ),
+    Row("butterfly", butterfly, ("butterfly",), sizes=POWERS[2:-2]),
+    Row("monarch", monarch, ("monarch", "butterfly"), sizes=(16, 64, 256, 400, 441, 1024)),
+    Row("filter-bank (mel htk)", mel, ("filter-bank",), sizes=(256, 400, 512, 1024)),
+    Row(
+        "fir",
+        lambda n, rng: scipy.linalg.toeplitz(np.r_[rng.standard_normal(5), np.zeros(n - 5)], np.zeros(n)),
+        ("fir",),
+    ),
+    Row("delay", lambda n, _rng: np.eye(n, k=-(n // 3)), ("delay",)),
+    Row("comb", comb, ("comb",), sizes=POWERS[1:-2] + OTHERS),
+    Row("iir", recursive, ("iir",), sizes=POWERS[2:-2] + OTHERS),
+)
+
+
+def gauged(matrix: Array, gauge: str, rng: np.random.Generator) -> Array:
+    """The matrix behind a gauge: scales with signs (D) and permutations (P) of rows (1) and columns (2)."""
+    rows, columns = matrix.shape
+    if "P1" in gauge:
+        matrix = matrix[rng.permutation(rows)][:, rng.permutation(columns)]
+    if "D1" in gauge:
+        matrix = matrix * (rng.uniform(0.5, 2, rows) * rng.choice([-1, 1], rows))[:, None]
+    if "D2" in gauge:
+        matrix = matrix * (rng.uniform(0.5, 2, columns) * rng.choice([-1, 1], columns))
+    if gauge == "hidden":  # two Linears with nothing between: their product, as a scan sees it
+        basis = np.linalg.qr(rng.standard_normal((columns, columns)))[0]
+        scale = rng.uniform(0.5, 2, columns)
+        matrix = (matrix @ basis * scale) @ ((basis / scale).T)
+    return matrix
+
+
+def noisy(matrix: Array, noise: str, rng: np.random.Generator) -> Array:
+    """The matrix as a format stores it, or with Gaussian noise of a part of its typical size."""
+    if noise == "none":
+        return matrix
+    if noise == "int8":
+        step = np.abs(matrix).max(axis=1, keepdims=True) / 127
+        return np.round(matrix / np.where(step > 0, step, 1)) * step
+    if noise.endswith("%"):
+        size = np.linalg.norm(matrix) / math.sqrt(matrix.size)
+        return matrix + float(noise[:-1]) / 100 * size * rng.standard_normal(matrix.shape)
+    import torch
+
+    return torch.from_numpy(matrix).to(getattr(torch, noise)).to(torch.float64).numpy()
+
+
+def case(row: Row, n: int, gauge: str, noise: str, seed: int) -> Case | None:
+    """One case; None where the operator has no such size."""
+    rng = np.random.default_rng([seed, n, GAUGES.index(gauge), NOISES.index(noise)])
+    matrix = row.build(n, rng)
+    if matrix is None:
+        return None
+    clean = gauged(unit(np.asarray(matrix, dtype=np.float64)), gauge, rng)
+    return Case(row, n, gauge, noise, noisy(clean, noise, rng), clean)
+
+
+def grid(
+    sizes: tuple[int, ...], noises: tuple[str, ...], gauges: tuple[str, ...], seed: int
+) -> Iterator[Case]:
+    """Every case of every row at some sizes, noises and gauges."""
+    for row in ROWS:
+        for n in row.sizes:
+            if n not in sizes or n < row.least:
+                continue
+            for gauge in gauges:
+                for noise in noises if gauge in row.gauges else ():
+                    made = case(row, n, gauge, noise, seed)
+                    if made is not None:
+                        yield made
