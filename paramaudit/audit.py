@@ -14,13 +14,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from paramaudit import certify, gate, load, operators, rewrites
+from paramaudit import bare, certify, gate, load, operators, rewrites
 from paramaudit.account import model_info, module_counts, totals
 from paramaudit.baseline import check_target
 from paramaudit.budgets import Limits
 from paramaudit.changes import changes
+from paramaudit.counterexample import run_again
 from paramaudit.errors import NotAuditableError
 from paramaudit.expect import expectations
+from paramaudit.gradients import compare_gradients
 from paramaudit.graph.capture import capture, reexport
 from paramaudit.graph.program import Program, fingerprint
 from paramaudit.measure import compare
@@ -34,16 +36,19 @@ from paramaudit.records import (
     Certificate,
     Check,
     Comparison,
+    Counterexample,
     Diff,
     Finding,
     Loaded,
     Plan,
     Refusal,
+    Replay,
     Tier,
 )
 from paramaudit.redesign import read_data, redesign
 from paramaudit.rules import load_rules, verdicts
 from paramaudit.save import write_program
+from paramaudit.scanned import Scan, without_graph
 
 Progress = Callable[[str], None]
 
@@ -71,20 +76,6 @@ class Options:
         return Choice(self.select, self.ignore, self.allow, self.seed)
 
 
-@dataclass(frozen=True)
-class Scan:
-    """An audit with the programs it speaks about: the original and what the plan leaves.
-
-    ``fitted`` is the latter with fitted layers swapped in, where a user allowed any.
-    """
-
-    audit: Audit
-    plan: Plan
-    original: Program
-    refactored: Program
-    fitted: Program | None = None
-
-
 def open_target(
     target: str, *, inputs: Sequence[str] = (), factory: str | None = None, trust: bool = False
 ) -> Loaded:
@@ -93,17 +84,18 @@ def open_target(
 
 
 def scan_loaded(loaded: Loaded, options: Options, progress: Progress) -> Scan:
-    """Audit a loaded model: what it is, what could go, and what was refused.
+    """Audit a loaded model, or a checkpoint alone: what it is, what could go, and what was refused.
 
     Raises:
-        NotAuditableError: there is no graph to audit.
+        NotAuditableError: nothing in it can be audited.
     """
-    if loaded.tensors is not None:
-        msg = f"{loaded.target} holds stored numbers only; pass --factory file.py:function for its model"
-        raise NotAuditableError(msg)
     clock = _Clock(progress)
     clock.start("rules")
     rules = load_rules(options.rules)
+    if loaded.tensors is not None:
+        audit = bare.audit_tensors(loaded, rules, options.choice, clock.start)
+        audit = dataclasses.replace(audit, seconds=clock.stop())
+        return Scan(audit, plan_of(audit, options), None, None, stored=tuple(loaded.tensors))
     clock.start("capture")
     program = _capture(loaded, options)
     clock.start("identify")
@@ -134,8 +126,9 @@ def fit_scan(scan: Scan, data: str | Sequence[Tensor], options: Options, progres
         InputError: the data do not fit the model.
     """
     progress("fit")
-    tensors = read_data(data, scan.refactored)
-    done = redesign(scan.refactored, scan.audit, tensors, options.choice)
+    original, refactored = scan.programs
+    tensors = read_data(data, refactored)
+    done = redesign(refactored, scan.audit, tensors, options.choice)
     audit = dataclasses.replace(scan.audit, findings=(*scan.audit.findings, *done.findings))
     plan = plan_of(audit, options)
     if not done.applied:
@@ -144,7 +137,7 @@ def fit_scan(scan: Scan, data: str | Sequence[Tensor], options: Options, progres
         plan,
         apply=(*plan.apply, *done.applied),
         refused=tuple(r for r in plan.refused if r.id not in done.applied),
-        beyond=totals(scan.original, done.program),
+        beyond=totals(original, done.program),
     )
     return dataclasses.replace(scan, audit=audit, plan=plan, fitted=done.program)
 
@@ -212,6 +205,22 @@ def identities(original: Loaded, refactored: Loaded, options: Options) -> tuple[
     return original.sha256 or fingerprint(first), after
 
 
+def replay_loaded(
+    saved: Counterexample, file: Path, models: tuple[Loaded, Loaded], options: Options, progress: Progress
+) -> Replay:
+    """Run a saved counterexample again.
+
+    Raises:
+        TargetError: its inputs cannot be read.
+        InputError: the original does not take them.
+    """
+    progress("capture")
+    first = _capture(models[0], options)
+    second = _capture(_with_inputs(models[1], first), options)
+    progress("run")
+    return run_again(saved, file, first, second, (models[0].target, models[1].target))
+
+
 def _certified(
     scan: Scan, reloaded: Loaded, exported: torch.export.ExportedProgram, seed: int
 ) -> Certificate:
@@ -232,7 +241,11 @@ def verify_loaded(original: Loaded, refactored: Loaded, options: Options, progre
     first = _capture(original, options)
     second = _capture(_with_inputs(refactored, first), options)
     names = (original.sha256 or fingerprint(first), refactored.sha256 or fingerprint(second))
-    return certify.certify(first, second, options.choice, names, options.tolerance, progress)
+    certificate = certify.certify(first, second, options.choice, names, options.tolerance, progress)
+    if options.mode != "train" or certificate.equivalent is False:
+        return certificate
+    progress("gradients")
+    return certify.with_gradients(certificate, compare_gradients(first, second, options.seed))
 
 
 def compare_loaded(original: Loaded, refactored: Loaded, options: Options, progress: Progress) -> Comparison:
@@ -256,7 +269,9 @@ def diff_loaded(original: Loaded, refactored: Loaded, options: Options, progress
         NotAuditableError: one of them has no graph.
     """
     first = scan_loaded(original, options, progress)
-    second = scan_loaded(_with_inputs(refactored, first.original), options, progress)
+    if first.original is not None:
+        refactored = _with_inputs(refactored, first.original)
+    second = scan_loaded(refactored, options, progress)
     return changes(first.audit, second.audit)
 
 
@@ -278,7 +293,7 @@ def check_loaded(
     if limits.waste is not None:
         scan = scan_loaded(loaded, options, progress)
         program = scan.original
-    elif limits.flops is not None or limits.latency:
+    if program is None and (limits.flops is not None or limits.latency):
         progress("capture")
         program = _capture(loaded, options)
     progress("measure")
@@ -288,7 +303,7 @@ def check_loaded(
 
 def atlas() -> Mapping[str, str]:
     """Every operator and rewrite by name, with its documentation."""
-    return {**operators.documentation(), **rewrites.documentation()}
+    return {**bare.documentation(), **operators.documentation(), **rewrites.documentation()}
 
 
 def _capture(loaded: Loaded, options: Options) -> Program:
@@ -351,6 +366,7 @@ __all__ = [
     "open_target",
     "plan_of",
     "recertify",
+    "replay_loaded",
     "scan_loaded",
     "verify_loaded",
 ]

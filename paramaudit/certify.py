@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
-from torch.utils import _pytree as pytree
 
-from paramaudit import __version__
+from paramaudit import __version__, counterexample
 from paramaudit.attack import Trials, attack
-from paramaudit.errors import InputError
+from paramaudit.compose import end_to_end
+from paramaudit.errors import CaptureError, InputError
+from paramaudit.gradients import Judged
 from paramaudit.graph.capture import from_exported
 from paramaudit.graph.capture import reexport as export_again
+from paramaudit.graph.forms import decomposed, narrowed
 from paramaudit.graph.program import Program
 from paramaudit.locate import align, changed_numbers, first_difference
 from paramaudit.pairing import Pairing, pair
@@ -46,8 +46,8 @@ def certify_swaps(
     """
     meant = from_exported(exported, original)
     written = pair(meant, reloaded)
-    tried = attack(original, reloaded, seed)
-    swaps = tuple(SwapProof(f.id, f.tier, f.gap, f.witness) for f in applied)
+    tried = attack(original, reloaded, seed, quick=True)
+    swaps = tuple(_proof(f) for f in applied)
     tier = max((s.tier for s in swaps), key=lambda t: t.rank, default=Tier.EXACT)
     gap = _largest([s.gap for s in swaps])
     if written.unpaired or written.differences:
@@ -58,7 +58,8 @@ def certify_swaps(
             original, names, tried, Tier.REFUTED, gap, swaps, equivalent=False, reason=tried.reason
         )
     reason = f"every swap is {tier} or stronger, and nothing else changed"
-    return _certificate(original, names, tried, tier, gap, swaps, equivalent=True, reason=reason)
+    certificate = _certificate(original, names, tried, tier, gap, swaps, equivalent=True, reason=reason)
+    return dataclasses.replace(certificate, end_to_end=end_to_end(original, swaps))
 
 
 def certify_redesign(
@@ -83,8 +84,8 @@ def certify_redesign(
         seed: draws the trial inputs.
     """
     written = pair(from_exported(exported, original), reloaded)
-    tried = attack(original, safe, seed)
-    proofs = tuple(SwapProof(f.id, f.tier, f.gap, f.witness) for f in (*swaps[0], *swaps[1]))
+    tried = attack(original, safe, seed, quick=True)
+    proofs = tuple(_proof(f) for f in (*swaps[0], *swaps[1]))
     problem = tried.reason if tried.refuted else ""
     if written.unpaired or written.differences:
         problem = "the file that was written is not the program that was fitted"
@@ -118,6 +119,7 @@ def certify(
         InputError: the interfaces differ.
     """
     _same_interface(first, second)
+    first = narrowed(first, second)
     progress("attack")
     tried = attack(first, second, choice.seed)
     certificate = None
@@ -129,6 +131,20 @@ def certify(
             first, names, tried, Tier.REFUTED, None, (), equivalent=False, reason=tried.reason
         )
     return _explained(certificate, first, second, tried, progress)
+
+
+def with_gradients(certificate: Certificate, judged: Judged) -> Certificate:
+    """The certificate with the comparison of gradients, which it needs to hold in train mode."""
+    found = judged.gradients
+    if found is None:
+        reason = f"{certificate.reason}; but {judged.reason}"
+        return dataclasses.replace(certificate, equivalent=None, reason=reason)
+    if found.tier is Tier.REFUTED:
+        reason = f"the outputs agree, but {judged.reason}"
+        return dataclasses.replace(
+            certificate, equivalent=False, tier=Tier.REFUTED, gradients=found, reason=reason
+        )
+    return dataclasses.replace(certificate, gradients=found)
 
 
 def _judged(
@@ -154,9 +170,12 @@ def _judged(
     reason = "every differing region is proven" if certain else f"a region is only {tier}"
     if within:
         reason = f"every differing region is proven to be within the tolerance {tolerance:g}"
-    return _certificate(
+    certificate = _certificate(
         first, names, tried, tier, gap, swaps, equivalent=True if certain else None, reason=reason
     )
+    # names of nodes are those of the first program only where that was paired as it is
+    parts = [d if not swaps else dataclasses.replace(d, original="", anchor="") for d in found.differences]
+    return dataclasses.replace(certificate, end_to_end=end_to_end(first, swaps, parts))
 
 
 def _explained(
@@ -170,12 +189,9 @@ def _explained(
     changed = changed_numbers(first, second, found)
     if certificate.equivalent and certificate.tier.safe:  # a region that is proven as a whole may hold others
         changed = tuple(change for change in changed if change.tier.safe)
-    if certificate.equivalent:
+    if certificate.equivalent is not False or tried.counterexample is None:
         return dataclasses.replace(certificate, differences=changed)
-    given = tried.counterexample
-    inputs = pytree.tree_leaves((tuple(first.args), dict(first.kwargs)))
-    if given is not None:
-        inputs = [given[spec.name] for spec in first.contract.inputs]
+    inputs = [tried.counterexample[spec.name] for spec in first.contract.inputs]
     place, why = first_difference(first, second, found, inputs)
     return dataclasses.replace(certificate, differences=changed, located=place, not_located=why)
 
@@ -187,6 +203,9 @@ def _paired(
     plain = pair(first, second)
     if not plain.unpaired:
         return plain, ()
+    spelled = _spelled_out(first, second, progress)
+    if spelled is not None:
+        return spelled, ()
     progress("plan the original")
     ours, swaps = _normal(first, choice)
     found = pair(ours, second)
@@ -195,7 +214,25 @@ def _paired(
     progress("plan the refactored")
     theirs, more = _normal(second, choice)
     both = pair(ours, theirs)
-    return (both, (*swaps, *more)) if not both.unpaired else (found, swaps)
+    if not both.unpaired:
+        return both, (*swaps, *more)
+    spelled = _spelled_out(ours, theirs, progress)
+    return (spelled, (*swaps, *more)) if spelled is not None else (found, swaps)
+
+
+def _spelled_out(first: Program, second: Program, progress: Progress) -> Pairing | None:
+    """The pairing of both in core operators, where it leaves nothing open.
+
+    The same model exported in other ways differs in which compound calls it keeps.
+    """
+    progress("decompose")
+    try:
+        found = pair(decomposed(first), decomposed(second))
+    except CaptureError:  # then this form proves nothing, and the reason of the plain one stands
+        return None
+    # names of nodes are those of the decomposed program, which nobody else sees
+    found.differences = [dataclasses.replace(d, original="", anchor="") for d in found.differences]
+    return found if not found.unpaired else None
 
 
 def _normal(program: Program, choice: Choice) -> tuple[Program, tuple[SwapProof, ...]]:
@@ -203,7 +240,7 @@ def _normal(program: Program, choice: Choice) -> tuple[Program, tuple[SwapProof,
     safe = dataclasses.replace(choice, select=(), ignore=(), allow=frozenset())
     planned, book = best_plan(program, safe)
     applied = [f for f in book.findings if f.applied_by_default]
-    swaps = tuple(SwapProof(f.id, f.tier, f.gap, f.witness) for f in applied)
+    swaps = tuple(_proof(f) for f in applied)
     return from_exported(export_again(planned), program), swaps
 
 
@@ -223,6 +260,12 @@ def _same_interface(first: Program, second: Program) -> None:
         counts = f"{len(mine.outputs)} and {len(theirs.outputs)}"
         msg = f"the models return {counts} outputs; they must be the same"
         raise InputError(msg)
+
+
+def _proof(finding: Finding) -> SwapProof:
+    """What a certificate keeps of a finding whose swap was applied."""
+    f = finding
+    return SwapProof(f.id, f.tier, f.gap, f.witness, f.requires, f.worst_case, f.traces)
 
 
 def _largest(gaps: Sequence[Measured | None]) -> Measured | None:
@@ -247,7 +290,7 @@ def _certificate(
         outputs=tried.outputs,
         swaps=swaps,
         attack=tried.attack,
-        counterexample=_saved(tried.counterexample) if equivalent is False else None,
+        counterexample=_saved(program, names, tried) if equivalent is False else None,
         contract=program.contract,
         original=names[0],
         refactored=names[1],
@@ -256,14 +299,11 @@ def _certificate(
     )
 
 
-def _saved(inputs: Mapping[str, Any] | None) -> str | None:
+def _saved(program: Program, names: tuple[str, str], tried: Trials) -> str | None:
     """A counterexample is kept where the user finds it."""
-    if inputs is None:
+    if not tried.refuted:
         return None
-    path = Path(".paramaudit") / "counterexample.pt"
-    path.parent.mkdir(exist_ok=True)
-    torch.save(dict(inputs), path)
-    return str(path)
+    return str(counterexample.save(program, names, tried, _versions()))
 
 
 def _versions() -> dict[str, str]:

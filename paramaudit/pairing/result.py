@@ -9,10 +9,11 @@ from paramaudit.records import Evidence, Measured, Tier
 
 @dataclass(frozen=True)
 class Difference:
-    """One place where two paired programs hold different affine maps."""
+    """One place where two paired programs hold different affine maps, from ``anchor`` to ``original``."""
 
     original: str
     evidence: Evidence
+    anchor: str = ""
 
 
 @dataclass
