@@ -14,17 +14,16 @@ FEWEST = 8
 
 
 class Computed(nn.Module):
-    """A layer that stores (nearly) no tensor: it keeps in mind which dtype and device it was moved to.
+    """A layer whose few numbers stay in float64 on the CPU, where the table is computed before it is moved.
 
-    Its numbers are computed on the CPU and then moved, so that the device does not change them.
+    Moving the layer sets what the table is moved to: neither a device nor a short dtype changes its numbers.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.dtype, self.device = torch.float64, torch.device("cpu")
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        super()._apply(fn, recurse)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:  # noqa: ARG002 - torch's
         moved = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         self.dtype, self.device = moved.dtype, moved.device
         return self
@@ -36,8 +35,37 @@ class Computed(nn.Module):
 
 
 def gained(values: Tensor, gain: Tensor | None) -> Tensor:
-    """``values`` times a stored gain, which is 1 where there is none; in float64 where either is."""
-    return values if gain is None else values * gain.to("cpu", torch.promote_types(values.dtype, gain.dtype))
+    """``values`` times a stored gain in float64, which is exact for two factors of float32; None is 1."""
+    return values if gain is None else values.to(torch.float64) * gain.to("cpu", torch.float64)
+
+
+def gains(values: Tensor, shape: Tensor, noise: float) -> list[float | None]:
+    """Factors of a table ``values`` over its formula ``shape`` that come to mind, likely ones first.
+
+    None is 1; then those of the unit sum, the unit energy and the unit maximum, where the table has it, the
+    ratio at the largest entry, and least squares.
+    """
+    peak = int(shape.abs().argmax())
+    ratio = float(values[peak] / shape[peak])
+    tolerance = 1e-6 + 8 * noise
+    found: list[float | None] = [None] if abs(ratio - 1) <= tolerance else []
+    for unit in (shape.sum(), shape.square().sum().sqrt(), shape.abs().max()):
+        if float(unit) and abs(ratio * float(unit) - 1) <= tolerance:
+            found.append(1 / float(unit))
+    short = snapped(ratio, tolerance, 4)
+    found.extend([] if short is None else [short])
+    return [*found, ratio, float((values * shape).sum() / shape.square().sum())]
+
+
+def same(values: Tensor, computed: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a formula in float64, rounded to ``dtype``, gives these numbers."""
+    return torch.equal(computed.to(dtype).to(values.dtype), values)
+
+
+def rounder(value: float, tolerance: float) -> list[float]:
+    """The numbers of few digits near a value, shortest first, and the value itself."""
+    short = [snapped(value, tolerance, digits) for digits in range(1, 8)]
+    return [*dict.fromkeys(number for number in short if number is not None), value]
 
 
 def line(values: Tensor) -> Tensor | None:

@@ -7,6 +7,7 @@ filter design. The largest value of the formula is 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,13 @@ COSINE_SUMS = {
     "hamming": (0.54, 0.46),
     "blackman": (0.42, 0.5, 0.08),
 }
+
+LONGER_SUMS = {
+    "nuttall": (0.3635819, 0.4891775, 0.1365995, 0.0106411),
+    "blackmanharris": (0.35875, 0.48829, 0.14128, 0.01168),
+    "flattop": (0.21557895, 0.41663158, 0.277263158, 0.083578947, 0.006947368),
+}
+"""Windows that are seldom used for spectra of learned layers, and that no transform is searched with."""
 
 WINDOWS = (
     "rectangular",
@@ -53,10 +61,15 @@ def window(name: str, size: int, dtype: torch.dtype, device: torch.device | str 
     time = torch.arange(size, dtype=wide, device=device)
     if base == "sine":
         return torch.sin((time + 0.5 if kind == "centred" else time) * (math.pi / length)).to(dtype)
-    result = torch.zeros(size, dtype=wide, device=device)
-    for order, amount in enumerate(COSINE_SUMS[base]):
-        result = result + (-1) ** order * amount * torch.cos(time * (2 * math.pi * order / length))
-    return result.to(dtype)
+    return cosine_sum(COSINE_SUMS[base], time * (2 * math.pi / length)).to(dtype)
+
+
+def cosine_sum(amounts: Sequence[float], angles: Tensor) -> Tensor:
+    """``a0 - a1 cos(t) + a2 cos(2 t) - ...`` at some angles."""
+    result = torch.zeros_like(angles)
+    for order, amount in enumerate(amounts):
+        result = result + (-1) ** order * amount * torch.cos(angles * order)
+    return result
 
 
 def placed(

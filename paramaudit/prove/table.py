@@ -1,4 +1,4 @@
-"""The prover of tables: is every stored number the computed one, rounded to the dtype that it is stored in?"""
+"""The prover of tables: is every stored number the computed one, rounded to the dtype of the table?"""
 
 from __future__ import annotations
 

@@ -83,8 +83,8 @@ class Curve:
 class Table:
     """Numbers of which rows are looked up or added, ``(rows, columns)`` or ``(n,)``.
 
-    ``values`` are finite numbers that ``dtype`` holds, on the CPU, in that dtype or a wider one: a large table
-    need not be copied to be looked at, so an operator converts what it reads and looks at few rows first.
+    ``values`` are finite numbers that ``dtype`` holds, on the CPU, in that dtype or a wider one: a large
+    table need not be copied to be looked at, so operators convert what they read, and read few rows first.
     What an operator proposes is a module whose ``forward()`` takes nothing and returns the whole table in
     the shape of ``values``, in the dtype that the module was moved to.
     """
