@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from paramaudit import __version__, report
 from paramaudit.cli_options import (
     Apply,
     ClaimsFile,
+    CounterexampleFile,
     Flags,
     MaybeOriginal,
     MaybeRefactored,
@@ -29,8 +30,18 @@ from paramaudit.cli_options import (
     UpdateBaseline,
     expose,
 )
-from paramaudit.cli_output import check_outputs, costs, note, publish, say, work, write
-from paramaudit.config import formats, options, read_config, read_limits, settle
+from paramaudit.cli_output import (
+    check_outputs,
+    costs,
+    note,
+    publish,
+    quoted_atlas,
+    say,
+    say_why,
+    work,
+    write,
+)
+from paramaudit.config import options, read_config, read_limits, settle
 from paramaudit.errors import (
     NotAuditableError,
     OptionError,
@@ -41,6 +52,7 @@ from paramaudit.kept import (
     LAST_AUDIT,
     LAST_CERTIFICATE,
     LAST_COMPARISON,
+    LAST_COUNTEREXAMPLE,
     certificate_in,
     last_audit,
     last_report,
@@ -51,12 +63,7 @@ from paramaudit.kept import (
 
 if TYPE_CHECKING:
     from paramaudit.audit import Scan
-    from paramaudit.records import (
-        Audit,
-        Certificate,
-        Check,
-        Loaded,
-    )
+    from paramaudit.records import Audit, Certificate, Loaded
     from paramaudit.report import Record
 
 ATLAS_OPTIONS = ("format", "output", "quiet", "verbose")
@@ -200,6 +207,7 @@ def verify(original: MaybeOriginal = None, refactored: MaybeRefactored = None, *
     """Decide whether two models are equivalent, or whether a certificate still holds."""
     from paramaudit import audit
     from paramaudit.recheck import recorded
+    from paramaudit.replay import completed
 
     if original is None or refactored is None:
         return _recheck(original, flags)
@@ -209,6 +217,7 @@ def verify(original: MaybeOriginal = None, refactored: MaybeRefactored = None, *
         pair = _open(original, flags), _open(refactored, flags)
         certificate = audit.verify_loaded(*pair, options(flags), stages)
     certificate = recorded(certificate, (original, refactored), "verify", flags)
+    completed(certificate)
     if flags.certificate is not None:
         certificate = _keep_certificate(flags, certificate, flags.certificate)
     _show(flags, certificate)
@@ -230,6 +239,18 @@ def _recheck(original: str | None, flags: Flags) -> int:
     if certificate.equivalent:
         return 0 if certificate.recheck is None or certificate.recheck.holds else 1
     return 1 if certificate.equivalent is False else 3
+
+
+@command((*ATLAS_OPTIONS, "trust"))
+def replay(file: CounterexampleFile = LAST_COUNTEREXAMPLE, *, flags: Flags) -> int:
+    """Run a saved counterexample again: both models side by side, exit 1 if they still differ, else 0."""
+    from paramaudit.replay import replay as run_again
+
+    check_outputs(flags, [str(file)])
+    with work(flags) as stages:
+        result = run_again(file, trust=bool(flags.trust), progress=stages)
+    _show(flags, result)
+    return int(result.differs)
 
 
 @command()
@@ -285,17 +306,8 @@ def check(target: Target, *, update_baseline: UpdateBaseline = False, flags: Fla
     if update_baseline:
         _keep(flags, place, dumps(document(now)))
     _show(flags, result)
-    _say_why(flags, result)
+    say_why(flags, result)
     return 1 if result.fails and not update_baseline else 0
-
-
-def _say_why(flags: Flags, result: Check) -> None:
-    """What is over, for the log of a job whose document goes elsewhere."""
-    from paramaudit.report.check import reasons
-
-    if flags.output is not None or "table" not in formats(flags):
-        for line in reasons(result):
-            note(flags, line)
 
 
 @command()
@@ -364,17 +376,8 @@ def _open(target: str, flags: Flags) -> Loaded:
 
 def _show(flags: Flags, record: Record, audit: Audit | None = None, *, strict: bool = False) -> None:
     findings = audit.findings if audit else ()
-    known: dict[str, Any] = {"findings": findings, "audit": audit, "atlas": _atlas(flags)}
+    known: dict[str, Any] = {"findings": findings, "audit": audit, "atlas": quoted_atlas(flags)}
     publish(flags, lambda kind, **style: report.render(record, kind, strict=strict, **known, **style))
-
-
-def _atlas(flags: Flags) -> Mapping[str, str] | None:
-    """The documentation of operators where a document quotes it; it needs the whole pipeline."""
-    if "sarif" not in formats(flags):
-        return None
-    from paramaudit import audit
-
-    return audit.atlas()
 
 
 def _keep(flags: Flags, path: Path, text: str) -> None:

@@ -53,6 +53,9 @@ UpdateBaseline = Annotated[
 ClaimsFile = Annotated[
     Path, typer.Argument(metavar="CLAIMS.toml", help="Statements to judge.", show_default=False)
 ]
+CounterexampleFile = Annotated[
+    Path, typer.Argument(metavar="COUNTEREXAMPLE.json", help="What `verify` saved where the two differ.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 when a claim is not right.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An operator or rewrite.", show_default=False)]
 

@@ -24,6 +24,8 @@ from paramaudit.report import FORMATS
 if TYPE_CHECKING:
     from rich.status import Status
 
+    from paramaudit.records import Check
+
 WIDTH = 140
 """Columns of a table that goes to a file or a pipe."""
 
@@ -61,6 +63,24 @@ def note(flags: Flags, line: str) -> None:
     """One line on stderr unless silence was asked for."""
     if not flags.quiet:
         say(line)
+
+
+def say_why(flags: Flags, result: Check) -> None:
+    """What is over, for the log of a job whose document goes elsewhere."""
+    from paramaudit.report.check import reasons
+
+    if flags.output is not None or "table" not in formats(flags):
+        for line in reasons(result):
+            note(flags, line)
+
+
+def quoted_atlas(flags: Flags) -> Mapping[str, str] | None:
+    """The documentation of operators where a document quotes it; it needs the whole pipeline."""
+    if "sarif" not in formats(flags):
+        return None
+    from paramaudit import audit
+
+    return audit.atlas()
 
 
 def write(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ STATE = Path(".paramaudit")
 LAST_AUDIT = STATE / "audit.json"
 LAST_CERTIFICATE = STATE / "certificate.json"
 LAST_COMPARISON = STATE / "comparison.json"
+LAST_COUNTEREXAMPLE = STATE / "counterexample.json"
 
 SCAN = "`paramaudit scan TARGET`"
 VERIFY = f"`paramaudit verify ORIGINAL REFACTORED --certificate {LAST_CERTIFICATE}` or `refactor --apply`"

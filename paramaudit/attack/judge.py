@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -37,12 +38,14 @@ class Judged:
 
     ``roundings`` are the original's own errors and ``errors`` those of :class:`OutputError`, by output.
     ``reason`` is empty where the two agree; ``ran`` is False where the original itself stops.
+    ``furthest`` holds every output where the two are furthest apart, ``differences`` those that are too far.
     """
 
     worst: float
     tied: bool = False
     reason: str = ""
     differences: tuple[Difference, ...] = ()
+    furthest: tuple[Difference, ...] = ()
     roundings: Mapping[str, float] = field(default_factory=dict)
     errors: tuple[OutputError, ...] = ()
     ran: bool = True
@@ -76,13 +79,17 @@ def norm(inputs: Sequence[Any]) -> float:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges inputs on one pair of programs. ``decides`` says whether the original makes discrete choices."""
+    """Judges inputs on one pair of programs."""
 
     original: Program
     refactored: Program
     memory: Memory
-    decides: bool
     seed: int = 0
+
+    @cached_property
+    def decides(self) -> bool:
+        """Whether the original makes discrete choices."""
+        return bool(choices.choices(self.original))
 
     def screen(self, inputs: Sequence[Any]) -> bool:
         """Whether an input deserves a judgement: the two are not clearly alike in their own dtypes."""
@@ -155,15 +162,22 @@ def _judged(sides: Mapping[str, Sides], usual: Mapping[str, float], *, tied: boo
         tied,
         reason,
         differences,
+        tuple(_furthest(n, s, usual.get(n, 0.0)) for n, s in sides.items() if s.off.numel()),
         {n: s.rounding for n, s in sides.items()},
         tuple(_error(n, s) for n, s in sides.items()),
     )
 
 
 def _difference(name: str, sides: Sides, usual: float) -> Difference | None:
+    beyond = sides.beyond(usual)
+    return _furthest(name, sides, usual) if beyond.numel() and float(beyond.max()) > 0.0 else None
+
+
+def _furthest(name: str, sides: Sides, usual: float) -> Difference:
+    """Where an output is furthest off, of what is too far off if anything is."""
     off = sides.beyond(usual)
-    if not off.numel() or float(off.max()) == 0.0:
-        return None
+    if float(off.max()) == 0.0:
+        off = torch.where(sides.usable, torch.maximum(sides.off, sides.apart), 0.0)
     at = tuple(int(i) for i in torch.unravel_index(off.argmax(), off.shape))
     true, mine, theirs = (complex(t[at].item()) for t in (sides.exact, sides.mine, sides.theirs))
     return Difference(name, at, true, mine, theirs, float(off.max()), sides.allowed(usual))

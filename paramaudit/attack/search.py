@@ -12,7 +12,6 @@ import torch
 from paramaudit.attack import mine
 from paramaudit.attack.ascent import Pair, climb, kinks
 from paramaudit.attack.budget import Budget, budget
-from paramaudit.attack.choices import choices
 from paramaudit.attack.draw import Kind, dense, draw, kind_of, sweeps
 from paramaudit.attack.frames import batched, frames, plain, with_rows
 from paramaudit.attack.judge import Difference, Judge, Judged, Memory, norm
@@ -31,7 +30,8 @@ _BOXES = (3.0, 30.0)
 class Trials:
     """What the attack saw. ``counterexample`` holds the inputs by name on which the outputs differ.
 
-    ``differences`` are the three values of every output there, where it differs most.
+    ``differences`` are the three values of every output there, where it differs most; ``seed`` drew the
+    inputs.
     """
 
     count: int
@@ -40,6 +40,7 @@ class Trials:
     counterexample: Mapping[str, Any] | None = None
     reason: str = ""
     differences: tuple[Difference, ...] = ()
+    seed: int = 0
 
     @property
     def refuted(self) -> bool:
@@ -90,8 +91,7 @@ class _Search:
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
         self.memory = Memory()
-        decides = bool(choices(self.original))
-        self.judge = Judge(self.original, self.refactored, self.memory, decides, self.seed)
+        self.judge = Judge(self.original, self.refactored, self.memory, self.seed)
         self.frames = frames(self.original, many=self.budget.many)
         self.kinds = self._kinds()
 
@@ -127,14 +127,8 @@ class _Search:
         again = self.judge.judge(small)
         judged, small = (again, small) if again.reason else (found.judged, found.inputs)
         names = [spec.name for spec in self.original.contract.inputs]
-        return Trials(
-            self.count,
-            errors,
-            record,
-            dict(zip(names, small, strict=True)),
-            judged.reason,
-            judged.differences,
-        )
+        named = dict(zip(names, small, strict=True))
+        return Trials(self.count, errors, record, named, judged.reason, judged.differences, self.seed)
 
     def _differs(self, inputs: Sequence[Any]) -> bool:
         judged = self.judge.judge(inputs)

@@ -7,6 +7,7 @@ fields of the document, so that a document can be read back.
 from paramaudit.records.checks import Baseline, BaselineTotals, Budget, Check, Growth, ModuleUse
 from paramaudit.records.claims import Judged, Judgement, Ruling
 from paramaudit.records.contract import Contract, InputSpec, Loaded, Specialised
+from paramaudit.records.counterexample import Counterexample, OutputValues, Replay
 from paramaudit.records.diff import Diff, ModuleChange, WasteChange
 from paramaudit.records.evidence import IN_MEMORY, Evidence, Json, Measured, Tier, Traces, Verdict, WorstCase
 from paramaudit.records.findings import (
@@ -52,6 +53,7 @@ __all__ = [
     "Comparison",
     "Contract",
     "Cost",
+    "Counterexample",
     "Curve",
     "DeviceCost",
     "Diff",
@@ -79,11 +81,13 @@ __all__ = [
     "Operator",
     "OutputBound",
     "OutputError",
+    "OutputValues",
     "PairedUnits",
     "PartSpeed",
     "Plan",
     "Recheck",
     "Refusal",
+    "Replay",
     "RuleHit",
     "Ruling",
     "Skipped",

@@ -84,9 +84,9 @@ class Recheck:
 class Attack:
     """How the pair was attacked.
 
-    ``restarts`` climbs of ``steps`` steps, ``inputs`` in all, of which ``ties`` rest on a discrete choice that
-    rounding decides. ``worst`` is the largest distance of the outputs in float64. The refactored side may be
-    ``factor`` times less accurate than the original.
+    ``restarts`` climbs of ``steps`` steps, ``inputs`` in all, of which ``ties`` rest on a discrete choice
+    that rounding decides. ``worst`` is the largest distance of the outputs in float64. The refactored side
+    may be ``factor`` times less accurate than the original.
     """
 
     restarts: int

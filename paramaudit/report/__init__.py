@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING
 from paramaudit.errors import OptionError
 
 if TYPE_CHECKING:
-    from paramaudit.records import Audit, Certificate, Check, Comparison, Diff, Finding, Judgement, Plan
+    from paramaudit.records import (
+        Audit,
+        Certificate,
+        Check,
+        Comparison,
+        Diff,
+        Finding,
+        Judgement,
+        Plan,
+        Replay,
+    )
     from paramaudit.records.report import Report
     from paramaudit.report.notices import Notices
 
-    Record = Audit | Plan | Certificate | Comparison | Check | Diff | Judgement | Report
+    Record = Audit | Plan | Certificate | Comparison | Check | Diff | Judgement | Replay | Report
 
 FORMATS = {
     "table": ".txt",

@@ -18,6 +18,7 @@ from paramaudit.records import (
     Judgement,
     PartSpeed,
     Plan,
+    Replay,
     Totals,
 )
 from paramaudit.records.report import Report
@@ -26,6 +27,7 @@ from paramaudit.report.claims import claims_page
 from paramaudit.report.diff import diff_page
 from paramaudit.report.modules import modules
 from paramaudit.report.page import ROOT, Page, Table, change, listed, measured, number, size
+from paramaudit.report.replay import replay_page
 
 NUMBERS = frozenset({1, 2, 3})
 
@@ -145,6 +147,11 @@ def _changed_numbers(certificate: Certificate) -> Table:
         for change in certificate.differences
     )
     return Table("Stored numbers that changed", ("numbers", "tier", "gap", "of the norm", "what"), rows)
+
+
+@page.register
+def _replay(replay: Replay, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
+    return replay_page(replay)
 
 
 @page.register

@@ -28,6 +28,7 @@ from paramaudit.records import (
     Judgement,
     OutputBound,
     Plan,
+    Replay,
     RuleHit,
 )
 from paramaudit.records.report import Report
@@ -103,6 +104,11 @@ def _report(report: Report) -> Document:
 @document.register
 def _diff(diff: Diff) -> Document:
     return {"schema": "paramaudit/diff/1", **_fields(diff)}
+
+
+@document.register
+def _replay(replay: Replay) -> Document:
+    return {"schema": "paramaudit/replay/1", **_fields(replay)}
 
 
 @document.register

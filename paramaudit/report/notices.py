@@ -20,6 +20,7 @@ from paramaudit.records import (
     Finding,
     ModuleChange,
     Plan,
+    Replay,
     Tier,
     WasteChange,
 )
@@ -162,6 +163,16 @@ def _certificate(certificate: Certificate, _audit: Audit | None, strict: bool) -
         certificate.refactored,
         () if certificate.keeps else tuple(told),
         tuple(cases),
+    )
+
+
+@_of.register
+def _replay(replay: Replay, _audit: Audit | None, strict: bool) -> Notices:  # noqa: ARG001
+    page = content.page(replay)
+    outcome = "failed" if replay.differs else "passed"
+    told = (Notice("equivalence", "counterexample", "error", page.lines[0]),) if replay.differs else ()
+    return Notices(
+        page.title, replay.targets[1], told, (Case("equivalence", "counterexample", outcome, page.lines[0]),)
     )
 
 

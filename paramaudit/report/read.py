@@ -10,11 +10,12 @@ from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from paramaudit.errors import TargetError
-from paramaudit.records import IN_MEMORY, Audit, Certificate, Comparison, DeviceCost
+from paramaudit.records import IN_MEMORY, Audit, Certificate, Comparison, Counterexample, DeviceCost
 
 AUDIT = "paramaudit/audit/1"
 CERTIFICATE = "paramaudit/certificate/1"
 COMPARISON = "paramaudit/compare/1"
+COUNTEREXAMPLE = "paramaudit/counterexample/1"
 RENAMED = {"cls": "class"}  # a record's field that is a keyword of Python
 
 
@@ -35,6 +36,11 @@ def read_certificate(document: object) -> Certificate:
 def read_comparison(document: object) -> Comparison:
     """The comparison that a document was made of, as :func:`read_audit` reads an audit."""
     return cast(Comparison, _read(Comparison, document, COMPARISON, "comparison"))
+
+
+def read_counterexample(document: object) -> Counterexample:
+    """The counterexample that a document speaks of, as :func:`read_audit` reads an audit."""
+    return cast(Counterexample, _read(Counterexample, document, COUNTEREXAMPLE, "counterexample"))
 
 
 def _read(kind: type, document: object, schema: str, name: str) -> object:
