@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paramaudit.audit import Options
-    from paramaudit.records import Certificate, Json, Loaded, Measured, SwapProof
+    from paramaudit.records import Certificate, Counterexample, Json, Loaded, Measured, SwapProof
 
 COMMANDS = ("verify", "refactor")
 KEPT = (
@@ -70,8 +70,8 @@ def recheck(saved: Certificate, file: Path, *, trust: bool, progress: Callable[[
 
     if saved.targets is None:
         raise TargetError(f"{file} names no models to check again; name ORIGINAL and REFACTORED")
-    flags = _flags(saved.options, file)
-    find = _Places(file, trust)
+    flags = flags_in(saved.options, file)
+    find = Places(file, trust)
     targets = tuple(find(name) for name in saved.targets)
     inputs = [find(name) for name in flags.inputs or ()]
     factory = find(flags.factory) if flags.factory else None
@@ -79,7 +79,7 @@ def recheck(saved: Certificate, file: Path, *, trust: bool, progress: Callable[[
     first, second = (audit.open_target(name, inputs=inputs, factory=factory, trust=trust) for name in targets)
     rules = Path(find(str(flags.rules))) if flags.rules else None
     meant = dataclasses.replace(options(flags), rules=rules)
-    _same_models(saved, first, second, meant)
+    same_models(saved, first, second, meant)
     if saved.options.get("command") == "refactor":
         fit = find(flags.fit) if flags.fit else None
         made = audit.recertify(first, second, fit, meant, progress)
@@ -88,8 +88,12 @@ def recheck(saved: Certificate, file: Path, *, trust: bool, progress: Callable[[
     return _compared(saved, made, file)
 
 
-def _flags(recorded_options: Mapping[str, Json], file: Path) -> Flags:
-    """The recorded options, checked as those of a command line are."""
+def flags_in(recorded_options: Mapping[str, Json], file: Path) -> Flags:
+    """The recorded options, checked as those of a command line are.
+
+    Raises:
+        TargetError: one is unknown or makes no sense.
+    """
     if recorded_options.get("command") not in COMMANDS:
         raise TargetError(f"{file}: the certificate does not say which command made it")
     hints = get_type_hints(Flags)
@@ -125,7 +129,7 @@ def _fits(kind: object, value: object) -> bool:
     )
 
 
-class _Places:
+class Places:
     """Finds what a certificate names: here, or beside it. Code from elsewhere needs trust."""
 
     def __init__(self, file: Path, trust: bool) -> None:
@@ -133,6 +137,11 @@ class _Places:
         self._folders = (Path.cwd().resolve(), file.resolve().parent)
 
     def __call__(self, name: str) -> str:
+        """The name with its file where it is.
+
+        Raises:
+            UnsafeTargetError: it names code that lies elsewhere.
+        """
         from paramaudit.load.source import is_source
 
         where, colon, function = name.rpartition(":") if is_source(name) else (name, "", "")
@@ -159,16 +168,23 @@ class _Places:
         return any(place.is_relative_to(folder) for folder in self._folders)
 
 
-def _same_models(saved: Certificate, first: Loaded, second: Loaded, meant: Options) -> None:
-    """Raises StaleError when a model is not the one that was certified."""
+def same_models(saved: Certificate | Counterexample, first: Loaded, second: Loaded, meant: Options) -> None:
+    """Nothing where both models are those that a document speaks of.
+
+    Raises:
+        StaleError: one of them is not.
+    """
     from paramaudit import audit
 
+    what, document = ("certified", "certificate")
+    if not hasattr(saved, "tier"):
+        what, document = ("attacked", "counterexample")
     now = audit.identities(first, second, meant)
     for loaded, before, after in zip((first, second), (saved.original, saved.refactored), now, strict=True):
         if before != after:
             raise StaleError(
-                f"{loaded.target} is not the model that was certified: its SHA-256 is {after[:12]}..., "
-                f"the certificate says {before[:12]}..."
+                f"{loaded.target} is not the model that was {what}: its SHA-256 is {after[:12]}..., "
+                f"the {document} says {before[:12]}..."
             )
 
 
