@@ -19,9 +19,10 @@ from paramaudit.numerics.layers import floats
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.offered import affine_evidence, arguments, indices, note_near_miss, proposed
+from paramaudit.plan.worst import of_stretch
 from paramaudit.prove.affine import judge
 from paramaudit.prove.rounding import Run, witness
-from paramaudit.records import Evidence, Json, Matrix, Measured, Operator, Tier, Traces
+from paramaudit.records import Evidence, Json, Matrix, Measured, Operator, Tier, Traces, WorstCase
 
 MERGE = "linear-chain"
 
@@ -221,6 +222,7 @@ class _Notes(TypedDict):
 
     requires: tuple[str, ...]
     traces: Traces
+    worst_case: WorstCase
 
 
 def _notes(draft: Draft, group: Sequence[Chain], option: Option) -> _Notes:
@@ -228,7 +230,9 @@ def _notes(draft: Draft, group: Sequence[Chain], option: Option) -> _Notes:
     ends = [(chain.cuts[option.start], chain.cuts[option.stop], chain.region) for chain in group]
     inside = [node for source, target, found in ends for node in sites.between(found, source, target)]
     places = tuple((draft.name_of(source), draft.name_of(target)) for source, target, _ in ends)
-    return {"requires": of_mode(inside), "traces": Traces(places=places)}
+    first = sites.between(ends[0][2], *ends[0][:2])
+    worst = of_stretch(draft, first, option.view, option.operator, option.layer)
+    return {"requires": of_mode(inside), "traces": Traces(places=places), "worst_case": worst}
 
 
 def _record_merge(
