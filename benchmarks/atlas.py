@@ -219,8 +219,8 @@ def main() -> None:
         *table(outcomes, told),
         "",
         "Published beside these, not run again: butterfly learning (Dao et al. 2019) reaches 1e-3 to 2.6e-3",
-        "on DFT, DCT, DST, Hadamard and Hartley at 1024 after up to 25.6M steps, 0.62 on a circulant and 0.77",
-        "on Legendre; Zheng et al. (2023) treat permuted rows and columns up to 128.",
+        "on DFT, DCT, DST, Hadamard and Hartley at 1024 after up to 25.6M steps, 0.62 on a circulant and",
+        "0.77 on Legendre; Zheng et al. (2023) treat permuted rows and columns up to 128.",
         "",
     ]
     sys.stdout.write("\n".join(lines))
