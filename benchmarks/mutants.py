@@ -48,8 +48,8 @@ def main() -> int:
         "",
         f"Invisible: {share_invisible(verdicts):.2%} of all. Missed: {len(missed(verdicts))}.",
         "",
-        f"Unbroken swaps in float64, from numpy's, scipy's and pywt's matrices: {unbroken} of {whole}. Where one"
-        " is bounded, the layer's own rounding in float64 is as large as the original's.",
+        f"Unbroken swaps in float64, from numpy's, scipy's and pywt's matrices: {unbroken} of {whole}. Where"
+        " one is bounded, the layer's own rounding in float64 is as large as the original's.",
         "",
         f"torch {torch.__version__}, {platform.machine()}, one thread, {seconds:.0f} s.",
     ]
