@@ -11,7 +11,6 @@ from paramaudit.records import (
     Certificate,
     Check,
     Comparison,
-    Contract,
     Cost,
     Diff,
     Finding,
@@ -22,6 +21,7 @@ from paramaudit.records import (
     Totals,
 )
 from paramaudit.records.report import Report
+from paramaudit.report.certificate import certificate_page, contract_lines
 from paramaudit.report.check import check_page
 from paramaudit.report.claims import claims_page
 from paramaudit.report.diff import diff_page
@@ -85,68 +85,7 @@ def _plan(plan: Plan, findings: Sequence[Finding] = ()) -> Page:
 
 @page.register
 def _certificate(certificate: Certificate, findings: Sequence[Finding] = ()) -> Page:  # noqa: ARG001
-    answer = {True: "equivalent", False: "NOT equivalent", None: "cannot be certified"}[
-        certificate.equivalent
-    ]
-    answer = "not claimed to be equivalent" if certificate.keeps and not certificate.equivalent else answer
-    gap = f", gap {measured(certificate.gap)}" if certificate.gap else ""
-    reason = f": {certificate.reason}" if certificate.reason else ""
-    attack = certificate.attack
-    lines = [f"{answer} ({certificate.tier}{gap}){reason}"]
-    if certificate.counterexample:
-        lines.append(f"counterexample: {certificate.counterexample}")
-    lines += [
-        _first_place(certificate),
-        f"attacked: {attack.restarts:,} restarts of {attack.steps:,} steps, worst difference "
-        f"{attack.worst:.2g}, {attack.ties:,} ties",
-        *contract_lines(certificate.contract),
-        f"original {certificate.original}, refactored {certificate.refactored}",
-        ", ".join(f"{name} {version}" for name, version in certificate.versions.items()),
-    ]
-    errors = tuple(
-        (out.name, f"{out.max_abs:.2g}", f"{out.original_error:.2g}", f"{out.refactored_error:.2g}")
-        for out in certificate.outputs
-    )
-    swaps = tuple(
-        (swap.id, str(swap.tier), measured(swap.gap), measured(swap.witness)) for swap in certificate.swaps
-    )
-    columns = ("output", "largest difference", "original's error", "refactored's error")
-    tables = (
-        Table("Outputs, errors against float64", columns, errors, NUMBERS),
-        Table("Swaps", ("swap", "tier", "gap", "witness"), swaps),
-        _changed_numbers(certificate),
-    )
-    return Page("Certificate", tuple(line for line in lines if line), tables)
-
-
-def _first_place(certificate: Certificate) -> str:
-    """Where a difference first shows, or why that is not known; empty when there is nothing to say."""
-    place = certificate.located
-    if place is None:
-        return (
-            f"where it first differs is not known: {certificate.not_located}"
-            if certificate.not_located
-            else ""
-        )
-    where = f"{place.path or 'the model itself'} (node {place.node})"
-    return (
-        f"first differs at {where}: by {place.error:.2g}, where the original's own rounding is "
-        f"{place.rounding:.2g}"
-    )
-
-
-def _changed_numbers(certificate: Certificate) -> Table:
-    rows = tuple(
-        (
-            ", ".join(change.tensors),
-            str(change.tier),
-            measured(change.gap),
-            "" if change.relative is None else f"{change.relative:.2%}",
-            change.reason,
-        )
-        for change in certificate.differences
-    )
-    return Table("Stored numbers that changed", ("numbers", "tier", "gap", "of the norm", "what"), rows)
+    return certificate_page(certificate)
 
 
 @page.register
@@ -236,6 +175,8 @@ def _finding(finding: Finding) -> tuple[str, ...]:
 def because(finding: Finding, more: Sequence[str] = ()) -> str:
     """Why a finding has its tier, with more after the reason."""
     said = [finding.reason, *more]
+    if finding.requires:
+        said.append(f"requires: {', '.join(finding.requires)}")
     if finding.p_value is not None:
         said.append(f"p = {finding.p_value:.2g}")
     if finding.counterexample is not None:
@@ -264,22 +205,6 @@ def _totals(totals: Totals) -> str:
         f"{before:,} -> {after:,} parameters{indices} ({change(before, after)}), "
         f"{size(totals.bytes_before)} -> {size(totals.bytes_after)}"
     )
-
-
-def contract_lines(contract: Contract) -> list[str]:
-    """What a swap holds under, in words."""
-    inputs = [
-        f"{spec.name} {spec.dtype}[{', '.join(str(size) for size in spec.shape)}]" for spec in contract.inputs
-    ]
-    lines = [
-        f"contract: {contract.mode} mode; inputs {listed(inputs, 12) or 'none'}; "
-        f"outputs {listed(contract.outputs) or 'none'}"
-    ]
-    for fixed in contract.specialised:
-        lines.append(f"static: {fixed.input}, dimension {fixed.dimension}: {fixed.why}")
-    if contract.conditions:
-        lines.append(f"only where {listed(contract.conditions)}")
-    return lines
 
 
 def _difference(

@@ -10,6 +10,7 @@ from typing import Any
 from paramaudit.records import Audit, Certificate, Comparison, Contract, Finding, Json
 from paramaudit.records.report import Report
 from paramaudit.report import content
+from paramaudit.report.certificate import contract_lines
 from paramaudit.report.html.bars import Pair, of_comparison, of_totals
 from paramaudit.report.html.draw import Plot
 from paramaudit.report.html.numbers import compact, sort_key
@@ -150,7 +151,7 @@ def _certificate(certificate: Certificate, findings: Sequence[Finding] = ()) -> 
     gap = f", gap {measured(certificate.gap)}" if certificate.gap else ""
     answer = {True: "equivalent", False: "NOT equivalent", None: "not certified"}[certificate.equivalent]
     figure = Figure("certificate", answer, f"{certificate.tier}{gap}", certificate.equivalent)
-    lines = tuple(line for line in page.lines if line not in content.contract_lines(certificate.contract))
+    lines = tuple(line for line in page.lines if line not in contract_lines(certificate.contract))
     return replace(
         of_page(page),
         lines=lines,
