@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, fx
 
 from paramaudit.graph.program import Program, aligned, attribute, output_leaves, placeholders
-from paramaudit.pairing.same import past_identities
+from paramaudit.pairing.same import commutes, past_identities
 from paramaudit.pairing.walker import Walker
 
 Aligned = Mapping[fx.Node, fx.Node]
@@ -43,17 +43,36 @@ def _downwards(walker: Walker, found: dict[fx.Node, fx.Node], first: Program, se
     theirs = aligned(first, second, output_leaves(second.graph))
     leaves = zip(output_leaves(first.graph), theirs, strict=True)
     stack = [(a, b) for a, b in leaves if isinstance(a, fx.Node) and isinstance(b, fx.Node)]
+    for a, b in stack:  # outputs stand for each other by their place, whatever computes them
+        found.setdefault(past_identities(a), past_identities(b))
+    seen: set[fx.Node] = set()
     while stack:
         a, b = (past_identities(node) for node in stack.pop())
-        if a in found or walker.sides[0].sizes(a) != walker.sides[1].sizes(b):
+        if a in seen or walker.sides[0].sizes(a) != walker.sides[1].sizes(b) or walker.differ(a, b):
             continue
+        seen.add(a)
         if "get_attr" not in (a.op, b.op):
             found[a] = b
-        if not walker.differ(a, b):
-            arguments = walker.arguments(a, b)
-            if _alike(walker, arguments):
-                found.update((x, y) for x, y in arguments if x.op == y.op == "get_attr")
-            stack.extend(reversed(arguments))
+        arguments = _arranged(walker, a, b)
+        if _alike(walker, arguments):
+            found.update((x, y) for x, y in arguments if x.op == y.op == "get_attr")
+        stack.extend(reversed(arguments))
+
+
+def _arranged(walker: Walker, a: fx.Node, b: fx.Node) -> list[tuple[fx.Node, fx.Node]]:
+    """The arguments side by side; those of a sum or product exchanged where they fit better so."""
+    pairs = walker.arguments(a, b)
+    if len(pairs) != 2 or not commutes(a):
+        return pairs
+    (x, y), (u, v) = pairs
+    return max(([(x, y), (u, v)], [(x, v), (u, y)]), key=lambda way: sum(_fit(walker, *p) for p in way))
+
+
+def _fit(walker: Walker, a: fx.Node, b: fx.Node) -> int:
+    """How well two arguments go together: the same call, and stored tensors of the same names."""
+    if walker.differ(a, b):
+        return 2 * (a.op == b.op == "placeholder" and (a, b) in walker.known)
+    return 2 + (_names(a) == _names(b))
 
 
 def _alike(walker: Walker, arguments: list[tuple[fx.Node, fx.Node]]) -> bool:

@@ -11,12 +11,19 @@ from torch.fx.node import map_arg
 from paramaudit.graph import facts
 from paramaudit.graph.program import attribute
 
+_COMMUTE = frozenset(f"aten::{call}" for call in ("add", "mul", "maximum", "minimum"))
+
 
 def past_identities(node: fx.Node) -> fx.Node:
     """The node whose value this one hands on unchanged."""
     while facts.is_identity(node) and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node
+
+
+def commutes(node: fx.Node) -> bool:
+    """Whether a call of two operands rounds to the same numbers when they are exchanged."""
+    return facts.name(node) in _COMMUTE and facts.bound(node).get("alpha", 1) == 1
 
 
 def equal(x: Any, y: Any) -> bool:

@@ -12,13 +12,15 @@ from paramaudit.graph.affine import Region
 from paramaudit.graph.program import Program, placeholders
 from paramaudit.graph.run import evaluate
 from paramaudit.pairing.result import Difference, Pairing
-from paramaudit.pairing.same import equal, past_identities, word
+from paramaudit.pairing.same import commutes, equal, past_identities, word
 from paramaudit.pairing.side import Side
 from paramaudit.pairing.sizes import symbols_like, symbols_of
 from paramaudit.prove.affine import judge
 from paramaudit.records import Evidence, Tier
 
 _Pair = tuple[fx.Node, fx.Node]
+_MOST_SWAPS = 8
+"""How many exchanges of operands are tried one inside the other."""
 
 
 class Walker:
@@ -29,6 +31,7 @@ class Walker:
         names = symbols_of(first)
         self.sides = (Side(first, names), Side(second, symbols_like(second, first, names)))
         self.known: dict[_Pair, str] = {}
+        self._swaps = 0
         self.kept: tuple[dict[fx.Node, fx.Node], dict[fx.Node, fx.Node]] = ({}, {})
         for a, b in zip(placeholders(first.graph), placeholders(second.graph), strict=True):
             self.known[(a, b)] = ""
@@ -119,9 +122,30 @@ class Walker:
             return self._same_numbers(a, b)
         reason = self.differ(a, b)
         reason = reason or next((self.known[p] for p in self.arguments(a, b) if self.known[p]), "")
+        if reason and self._same_swapped(a, b):
+            return ""
         if reason and a in self.sides[0].constants and b in self.sides[1].constants:
             return self._same_values(a, b)
         return reason
+
+    def _same_swapped(self, a: fx.Node, b: fx.Node) -> bool:
+        """Whether two sums or products, which round alike in either order, have their operands exchanged."""
+        pairs = self.arguments(a, b)
+        if len(pairs) != 2 or not commutes(a):
+            return False
+        (x, y), (u, v) = pairs
+        if self._swaps >= _MOST_SWAPS or self._unlike(x, v) or self._unlike(u, y):
+            return False
+        self._swaps += 1
+        same = not (self.nodes(x, v) or self.nodes(u, y))
+        self._swaps -= 1
+        return same
+
+    def _unlike(self, a: fx.Node, b: fx.Node) -> bool:
+        """Whether it is plain that two nodes differ, looked at on their own."""
+        if "placeholder" in (a.op, b.op):
+            return (a, b) not in self.known
+        return self.sides[0].sizes(a) != self.sides[1].sizes(b)
 
     def _same_numbers(self, a: fx.Node, b: fx.Node) -> str:
         x, y = (side.attribute(node) for side, node in zip(self.sides, (a, b), strict=True))
@@ -156,7 +180,7 @@ class Walker:
                     continue
                 evidence = self._judge(first, a, second, b)
                 if evidence.tier is not Tier.REFUTED:
-                    self.result.differences.append(Difference(str(a.name), evidence))
+                    self.result.differences.append(Difference(str(a.name), evidence, str(first.anchor.name)))
                     return ""
                 return f"{reason}: {evidence.reason}"
         return reason
