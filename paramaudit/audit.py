@@ -48,7 +48,7 @@ from paramaudit.records import (
 from paramaudit.redesign import read_data, redesign
 from paramaudit.rules import load_rules, verdicts
 from paramaudit.save import write_program
-from paramaudit.scanned import Scan, without_graph
+from paramaudit.scanned import Scan
 
 Progress = Callable[[str], None]
 
@@ -159,7 +159,7 @@ def apply_scan(scan: Scan, save: Path, options: Options, progress: Progress) -> 
         msg = "nothing to apply: no safe finding"
         raise NotAuditableError(msg)
     progress("export")
-    exported = reexport(scan.fitted or scan.refactored)
+    exported = reexport(scan.fitted or scan.programs[1])
     progress("write")
     with write_program(exported, save) as written:
         progress("verify")
@@ -188,7 +188,7 @@ def recertify(
         scan = fit_scan(scan, fit, options, progress)
     if scan.plan.apply:
         progress("export")
-        exported = reexport(scan.fitted or scan.refactored)
+        exported = reexport(scan.fitted or scan.programs[1])
         progress("verify")
         certificate = _certified(scan, refactored, exported, options.seed)
         if certificate.keeps:
@@ -224,14 +224,15 @@ def replay_loaded(
 def _certified(
     scan: Scan, reloaded: Loaded, exported: torch.export.ExportedProgram, seed: int
 ) -> Certificate:
-    written = capture(dataclasses.replace(reloaded, args=scan.original.args, kwargs=scan.original.kwargs))
+    original, refactored = scan.programs
+    written = capture(dataclasses.replace(reloaded, args=original.args, kwargs=original.kwargs))
     names = (scan.audit.model.sha256, reloaded.sha256 or "")
     safe = [f for f in scan.audit.findings if f.applied_by_default]
     if scan.fitted is None:
-        return certify.certify_swaps(scan.original, written, safe, exported, names=names, seed=seed)
+        return certify.certify_swaps(original, written, safe, exported, names=names, seed=seed)
     fitted = [f for f in scan.audit.findings if f.id in scan.plan.apply and f.tier is Tier.FITTED]
     return certify.certify_redesign(
-        scan.original, scan.refactored, written, (safe, fitted), exported, names=names, seed=seed
+        original, refactored, written, (safe, fitted), exported, names=names, seed=seed
     )
 
 

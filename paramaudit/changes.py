@@ -35,7 +35,7 @@ def _order(path: str) -> tuple[tuple[int, str], ...]:
 
 def _module(path: str, before: ModuleRow | None, after: ModuleRow | None) -> ModuleChange | None:
     """What changed at a path, None for nothing."""
-    kinds = {row.type for row in (before, after) if row is not None}
+    kinds = {row.type for row in (before, after) if row is not None and row.type}  # bare numbers have none
     change = (
         "added"
         if before is None

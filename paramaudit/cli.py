@@ -47,6 +47,7 @@ from paramaudit.errors import (
     OptionError,
     ParamauditError,
     TargetError,
+    without_graph,
 )
 from paramaudit.kept import (
     LAST_AUDIT,
@@ -162,6 +163,8 @@ def refactor(target: MaybeTarget = None, *, apply: Apply = False, save: Save = N
         else:
             done = _scanned(target or last_audit().model.target, flags, stages)
             last, plan = done.audit, done.plan
+    if not last.model.exported:
+        raise without_graph(last.model.target)
     _show(flags, plan, last)
     return 0
 
@@ -199,6 +202,8 @@ def _scanned(name: str, flags: Flags, stages: Callable[[str], None]) -> Scan:
 
     stages("load")
     done = audit.scan_loaded(_open(name, flags), options(flags), stages)
+    if not done.audit.model.exported:
+        raise without_graph(name)
     return done if flags.fit is None else audit.fit_scan(done, flags.fit, options(flags), stages)
 
 

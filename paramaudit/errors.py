@@ -64,3 +64,11 @@ class NotAuditableError(ParamauditError):
 
 class CaptureError(NotAuditableError):
     """The model cannot be exported."""
+
+
+def without_graph(target: str) -> NotAuditableError:
+    """The error for what stored numbers alone cannot answer."""
+    return NotAuditableError(
+        f"{target} holds stored numbers only, and no graph to change or run; "
+        "pass --factory file.py:function for its model"
+    )

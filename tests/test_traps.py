@@ -195,8 +195,10 @@ def test_a_parameter_with_a_name_that_the_graph_needs_is_one_clear_error():
 
 def test_stored_numbers_alone_are_no_graph():
     loaded = Loaded("numbers.pt", "state-dict", tensors={"w": torch.zeros(2)})
+    found = scan_loaded(loaded, Options(), lambda _stage: None)
+    assert found.audit.contract is None
     with pytest.raises(NotAuditableError, match="--factory"):
-        scan_loaded(loaded, Options(), lambda _stage: None)
+        _ = found.programs
 
 
 def test_the_model_is_left_as_it_was():

@@ -82,11 +82,11 @@ class Memory(Claim):
         reason = unavailable(bench.device)
         scan = bench.scan()
         peaks = []
-        for program in (scan.original, scan.refactored):
+        for program in scan.programs:
             if reason is not None:
                 break
             module = on_device(program.module, bench.device)
-            args, kwargs = _moved((scan.original.args, dict(scan.original.kwargs)), bench.device)
+            args, kwargs = _moved((program.args, dict(program.kwargs)), bench.device)
             with restored(module, device=bench.device):
                 extra = peak_bytes(module, args, kwargs, device=bench.device)
             if extra is None:
@@ -113,10 +113,11 @@ def _answer(pair: Interleaved) -> str:
 def _model(bench: Bench, batch: int) -> Interleaved:
     """The original and what the audit's safe swaps leave, on its example inputs brought to a batch size."""
     scan = bench.scan()
-    first, second = (on_device(program.module, bench.device) for program in (scan.original, scan.refactored))
-    specs = scan.original.contract.inputs
+    original, _ = scan.programs
+    first, second = (on_device(program.module, bench.device) for program in scan.programs)
+    specs = original.contract.inputs
     names = {spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], str)}
-    leaves, tree = pytree.tree_flatten((scan.original.args, dict(scan.original.kwargs)))
+    leaves, tree = pytree.tree_flatten((original.args, dict(original.kwargs)))
     if len(names) != 1 or len(leaves) != len(specs):
         raise ValueError("the model's inputs have no one open batch dimension; leave 'batches' out")
     resized = [

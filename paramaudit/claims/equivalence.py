@@ -121,7 +121,9 @@ class Equivalence(Claim):
         )
         skipped = {(skip.path, skip.reason): skip for skip in scan.audit.skipped}
         book = Book([f for f in scan.audit.findings if f.tier is not Tier.REFUTED], skipped)
-        refuted = expectations(scan.original, scan.refactored, book, [rule])
+        if scan.original is None:
+            return "; stored numbers alone were audited"
+        refuted = expectations(*scan.programs, book, [rule])
         return "".join(f"; {finding.reason}" for finding in refuted)
 
     def _for_any_weights(self, outcome: Outcome) -> Outcome:
@@ -146,8 +148,7 @@ class Equivalence(Claim):
 
 def _keys(scan: Scan, path: str) -> list[str]:
     """The stored parameters at or below a path, which may name one of them."""
-    names = scan.original.parameters
-    return [name for name in names if not path or name == path or name.startswith(f"{path}.")]
+    return [name for name in scan.names if not path or name == path or name.startswith(f"{path}.")]
 
 
 def _held(findings: Sequence[Finding], proven: Sequence[Finding]) -> set[str]:

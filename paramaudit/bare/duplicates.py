@@ -1,0 +1,93 @@
+"""Numbers that are stored twice: tied tensors, equal ones, transposed ones, rows in another order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from paramaudit.bare.offers import Offer, saving, told
+from paramaudit.bare.stored import Stored, bits
+from paramaudit.records import Evidence, Tier
+
+NAME = "duplicate"
+
+_MIX = (-7046029254386353131, -4417276706812531889)  # odd, so that each is a bijection modulo 2^64
+
+
+def find(held: Mapping[str, Stored]) -> Iterator[Offer]:
+    """A finding for every tensor whose numbers an earlier one holds too.
+
+    Constant tensors are no evidence of copying and are left; so is a row.
+    """
+    groups: dict[tuple[object, ...], list[Stored]] = defaultdict(list)
+    for stored in held.values():
+        found = bits(stored.tensor)
+        if stored.tensor.numel() > 1 and bool((found != found.reshape(-1)[0]).any()):
+            groups[stored.tensor.dtype, stored.tensor.numel(), _checksum(found)].append(stored)
+    for group in groups.values():
+        for number, stored in enumerate(group):
+            offers = (_compared(earlier, stored) for earlier in group[:number])
+            yield from (offer for offer in [next(filter(None, offers), None)] if offer is not None)
+
+
+def _compared(kept: Stored, copy: Stored) -> Offer | None:
+    """What the copy has of the tensor that is kept; None where only their sums agree."""
+    first, second = bits(kept.tensor), bits(copy.tensor)
+    if first.shape == second.shape and torch.equal(first, second):
+        return _tied(kept, copy) if not copy.numbers else _offer(kept, copy, "the same numbers as", "equal")
+    if first.dim() == 2 and first.shape == second.T.shape and torch.equal(first, second.T):
+        return _offer(kept, copy, "the transpose of", "transposed")
+    order = _order(first, second)
+    if order is not None and order.numel() < copy.numbers:
+        return _offer(kept, copy, "the rows, in another order, of", "rows permuted", order.numel())
+    return None
+
+
+def _tied(kept: Stored, copy: Stored) -> Offer:
+    numbers = copy.tensor.numel()
+    reason = f"the same memory as {kept.name}: tied, and counted once"
+    counts, arguments = (numbers, numbers), {"of": kept.name, "how": "tied"}
+    return told(NAME, copy.path, (copy.name,), reason, counts, tier=Tier.EXACT, arguments={**arguments})
+
+
+def _offer(kept: Stored, copy: Stored, words: str, how: str, indices: int = 0) -> Offer:
+    evidence = Evidence(Tier.EXACT, f"{words} {kept.name}, to the last bit")
+    arguments = {"of": kept.name, "how": how}
+    return saving(NAME, copy, evidence, 0, indices=indices, arguments={**arguments}, sources=(kept.name,))
+
+
+def _order(first: Tensor, second: Tensor) -> Tensor | None:
+    """The index vector by which the rows of the first are those of the second, ``(rows,)``."""
+    if first.dim() < 2 or first.shape != second.shape:
+        return None
+    ours, theirs = (_sums(table.reshape(len(table), -1)) for table in (first, second))
+    left, right = ours.argsort(stable=True), theirs.argsort(stable=True)
+    if not torch.equal(ours[left], theirs[right]):
+        return None
+    order = torch.empty_like(left)
+    order[right] = left
+    return order if torch.equal(first[order], second) else None
+
+
+def _checksum(whole: Tensor) -> tuple[int, ...]:
+    """Sums modulo 2^64 that no reordering changes."""
+    total = [0, 0]
+    for part in torch.split(whole.reshape(-1), 1 << 22):
+        wide = part.to(torch.int64)
+        total[0] += int(wide.sum())
+        total[1] += int(_mixed(wide).sum())
+    return tuple(value % 2**64 for value in total)
+
+
+def _sums(rows: Tensor) -> Tensor:
+    """A checksum of every row that depends on the order of its numbers, ``(rows,)``."""
+    weights = _mixed(torch.arange(1, rows.shape[1] + 1))
+    return torch.stack([(_mixed(row.to(torch.int64)) * weights).sum() for row in rows])
+
+
+def _mixed(values: Tensor) -> Tensor:
+    mixed = values * _MIX[0]
+    return (mixed ^ (mixed >> 29)) * _MIX[1]
