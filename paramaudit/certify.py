@@ -201,6 +201,9 @@ def _paired(
 ) -> tuple[Pairing, tuple[SwapProof, ...]]:
     """The first pairing that leaves nothing open, with the swaps it rests on."""
     plain = pair(first, second)
+    smaller = narrowed(second, first) if plain.unpaired else second
+    if smaller is not second:  # sizes that the second one takes beside may hide that the rest is the same
+        second, plain = smaller, pair(first, smaller)
     if not plain.unpaired:
         return plain, ()
     spelled = _spelled_out(first, second, progress)
