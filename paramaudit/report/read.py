@@ -90,6 +90,8 @@ def _value(kind: Any, value: object, where: str) -> object:
     if origin is tuple:
         if not isinstance(value, list):
             raise ValueError(f"{where} is not a list")
+        if Ellipsis not in get_args(kind) and len(value) != len(get_args(kind)):
+            raise ValueError(f"{where} has {len(value)} entries, not {len(get_args(kind))}")
         return tuple(_value(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Mapping:
         if not isinstance(value, dict):
