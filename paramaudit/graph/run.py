@@ -103,24 +103,62 @@ def evaluate(
     place of :func:`call`. No gradient is kept unless asked for.
     """
     order = _needed(targets, known, symbols_known=sizes is not None)
+    made = _made(order) if dtype is not None else set()
     uses: Counter[fx.Node] = Counter(targets)
     for node in order:
         uses.update(set(node.all_input_nodes))
     values: dict[fx.Node, Any] = dict(known)
     compute = step or call
+
+    def wide(node: fx.Node) -> Any:
+        return cast(values[node], dtype) if node in made else values[node]
+
     with torch.set_grad_enabled(gradients):
         for node in order:
             symbolic = node.meta.get("val")
             if isinstance(symbolic, torch.SymInt) and sizes is not None:
                 values[node] = symbol_value(symbolic, sizes)
                 continue
-            value = compute(node, module, values.__getitem__, dtype)
+            if node in made:
+                value = call(node, module, values.__getitem__, None)
+            else:
+                value = compute(node, module, wide, dtype)
             values[node] = value.clone() if node.op == "get_attr" and _is_written(node) else value
             for used in set(node.all_input_nodes):
                 uses[used] -= 1
                 if not uses[used]:
                     values.pop(used, None)
-    return [values[node] for node in targets]
+    return [wide(node) for node in targets]
+
+
+def _made(order: Sequence[fx.Node]) -> set[fx.Node]:
+    """Nodes that a program computes from nothing in float32 or shorter, such as a table of positions.
+
+    They are these numbers, rounded at every step as they are: other dtypes would make another table. What is
+    computed in float64 and rounded at the end is meant to be its formula, and is left out.
+    """
+    found: set[fx.Node] = set()
+    rounded: list[fx.Node] = []
+    for node in order:
+        value = node.meta.get("val")
+        if node.op != "call_function" or not isinstance(value, Tensor) or facts.is_random(node):
+            continue
+        if not all(i in found for i in node.all_input_nodes) or not all(
+            isinstance(n, int) for n in value.shape
+        ):
+            continue
+        if not facts.is_impure(node):
+            found.add(node)
+            by_element = torch.Tag.pointwise in getattr(node.target, "tags", ())
+            if by_element and value.is_floating_point() and value.dtype is not torch.float64:
+                rounded.append(node)
+    made: set[fx.Node] = set()
+    while rounded:
+        node = rounded.pop()
+        if node not in made:
+            made.add(node)
+            rounded.extend(node.all_input_nodes)
+    return made - facts.stale(order[0].graph) if made else made
 
 
 def run(

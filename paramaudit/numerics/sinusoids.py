@@ -34,6 +34,11 @@ class Recipe:
         product, wave = (str(d).removeprefix("torch.") for d in (self.product, self.wave))
         return f"frequencies by {self.rates}, angles in {product}, sines in {wave}"
 
+    @property
+    def native(self) -> bool:
+        """Whether float32 functions are asked for, which processors round in their own ways."""
+        return self.wave is _NARROW or self.rates.endswith("in float32")
+
 
 @dataclass(frozen=True)
 class Law:
@@ -98,9 +103,9 @@ def waves(law: Law, recipe: Recipe, rows: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         law: the frequencies.
         recipe: how they are computed.
-        rows: t + t0, ``(rows,)`` float64.
+        rows: t, ``(rows,)``, whole numbers or halves.
     """
-    place = (rows * law.scale).to(recipe.product).unsqueeze(1)
+    place = rows.to(recipe.product).unsqueeze(1) * law.scale
     steps = RATES[recipe.rates](law).to(recipe.product).unsqueeze(0)
     angles = place / steps if recipe.rates == "division in float32" else place * steps
     angles = angles.to(recipe.wave)

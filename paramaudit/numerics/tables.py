@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+MACHINE = "functions of float32 such as sine and power, rounded as on the machine of the proof"
+"""What a table needs that was computed by float32 functions."""
+
 FEWEST = 8
 """A table of fewer numbers is nothing but its numbers: any formula with a few parameters would do."""
 

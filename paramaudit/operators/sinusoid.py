@@ -40,7 +40,7 @@ from paramaudit.numerics.sinusoids import (
     rates,
     waves,
 )
-from paramaudit.numerics.tables import Computed, close, gained, line, snapped
+from paramaudit.numerics.tables import MACHINE, Computed, close, gained, line, snapped
 from paramaudit.records import Example, Json, Operator, Table
 
 _FEWEST_ROWS = 6
@@ -93,6 +93,11 @@ class Sinusoid(Computed):
             "recipe": self.recipe.words,
         }
 
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """What the bits need beyond arithmetic that rounds correctly."""
+        return (MACHINE,) if self.recipe.native else ()
+
     def at(self, rows: Tensor) -> Tensor:
         """The rows of these numbers, none of them blank, without zero columns, before they are rounded."""
         places = rows - (self.blank[1] if self.blank[0] == 0 else 0)
@@ -104,7 +109,7 @@ class Sinusoid(Computed):
         return gained(torch.cat(pair if row_first else pair[::-1], dim=1), self.gain)
 
     def _sequence(self, places: Tensor, columns: int) -> Tensor:
-        sine, cosine = waves(self.guess.law, self.recipe, places.to(torch.float64) + self.guess.first)
+        sine, cosine = waves(self.guess.law, self.recipe, places + self.guess.first)
         return laid_out(self.guess.layout, sine, cosine, columns)
 
     def forward(self) -> Tensor:
@@ -131,6 +136,11 @@ class Frequencies(Computed):
         super().__init__()
         self.law, self.rule = law, rule
 
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """What the bits need beyond arithmetic that rounds correctly."""
+        return (MACHINE,) if self.rule.endswith("in float32") else ()
+
     def arguments(self) -> dict[str, Json]:
         """The formula."""
         return {
@@ -155,14 +165,14 @@ def propose(view: Table) -> Sinusoid | Frequencies | None:
         return None
     best: Sinusoid | None = None
     least = math.inf
+    allowed = max(1e-3, 4 * view.noise) * float(view.values[-1].double().abs().max())
     for layer in _candidates(view):
-        gap = _gap(layer, view)
-        if gap == 0.0:
+        gaps = _gaps(layer, view)
+        if not float(gaps.max()):
             return layer
-        if gap < least:
-            best, least = layer, gap
-    size = float(view.values[-1].double().abs().max())
-    return best if least <= max(1e-3, 4 * view.noise) * size else None
+        if float(gaps.max()) <= allowed and float(gaps.mean()) < least:
+            best, least = layer, float(gaps.mean())
+    return best
 
 
 def _worth(view: Table) -> bool:
@@ -247,15 +257,14 @@ def _with_gain(layer: Sinusoid, view: Table) -> Sinusoid:
     return layer
 
 
-def _gap(layer: Sinusoid, view: Table) -> float:
-    """The largest difference: of some rows, and of all where those are the same."""
+def _gaps(layer: Sinusoid, view: Table) -> Tensor:
+    """The differences: of some rows, and of all where those are the same, or nearly."""
     stored, rows = _sampled(layer, view)
     with torch.no_grad():
-        gap = float((layer.at(rows).to(view.dtype).double() - stored).abs().max())
-        if gap == 0.0:
-            made = layer.forward().to(view.dtype).double()
-            gap = float((made - view.values.double()).abs().max())
-    return gap
+        gaps = (layer.at(rows).to(view.dtype).double() - stored).abs()
+        if int((gaps > 0).sum()) <= 1:
+            gaps = (layer.forward().to(view.dtype).double() - view.values.double()).abs()
+    return gaps
 
 
 def _frequencies(view: Table) -> Frequencies | None:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics.layers import parameter
-from paramaudit.numerics.tables import Computed, close, gained, gains, line, rounder, same
+from paramaudit.numerics.tables import MACHINE, Computed, close, gained, gains, line, rounder, same
 from paramaudit.numerics.tapers import FACTORIES, PLAIN, SHAPED, taper
 from paramaudit.records import Example, Json, Operator, Table
 
@@ -69,6 +69,11 @@ class Window(Computed):
         if self.native:
             said["recipe"] = f"torch.{self.name}_window in float32"
         return said
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """What the bits need beyond arithmetic that rounds correctly."""
+        return (MACHINE,) if self.native else ()
 
     def forward(self) -> Tensor:
         """The window."""

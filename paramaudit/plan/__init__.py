@@ -11,6 +11,7 @@ from paramaudit.plan.chains import apply_chains
 from paramaudit.plan.curves import apply_curves
 from paramaudit.plan.kernels import apply_kernels
 from paramaudit.plan.matches import apply_rewrite, report_not_finite, report_unread
+from paramaudit.plan.tables import apply_tables
 from paramaudit.rewrites import REWRITES
 
 __all__ = ["Book", "Choice", "best_plan"]
@@ -52,6 +53,7 @@ def _planned(draft: Draft, choice: Choice) -> tuple[Draft, Book]:
             continue
         if not _each(draft, 1, choice, book):
             break
+    apply_tables(draft, choice, book)  # last: what reads stored numbers has had its turn
     return draft, book
 
 

@@ -13,7 +13,7 @@ from torch.fx.node import map_arg
 from paramaudit.graph import curves, probe, sites
 from paramaudit.graph.curves import Part
 from paramaudit.graph.facts import VIEWS, constants, is_identity, name
-from paramaudit.graph.program import attribute, output_leaves, placeholders
+from paramaudit.graph.program import output_leaves, placeholders
 from paramaudit.graph.shapes import shape
 from paramaudit.graph.sites import Chain
 from paramaudit.graph.surgery import Draft
@@ -22,6 +22,7 @@ from paramaudit.numerics.piecewise import Domain
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.offered import arguments, note_near_miss, proposed
+from paramaudit.plan.written import written_out
 from paramaudit.prove.curve import judge_curves
 from paramaudit.records import Curve, Evidence, Operator, Tier, Traces
 
@@ -264,19 +265,8 @@ def _written_out(
 ) -> fx.Node:
     """The layer's own calls on a constant source, so that later folds see that its values are constant."""
     module = _captured(layer)
-    (source,), (end,) = placeholders(module.graph), output_leaves(module.graph)
-    known: dict[fx.Node, fx.Node] = {source: part.source}
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            leaf = str(node.target)
-            if leaf not in numbers:
-                value = attribute(module, leaf).detach()
-                numbers[leaf] = draft.number(f"{place}.{leaf}", value, value.dtype, tensors, part.end)
-            known[node] = numbers[leaf]
-        elif node.op == "call_function":
-            args, kwargs = map_arg((node.args, node.kwargs), known.__getitem__)
-            known[node] = draft.call(node.target, *args, path_of=part.end, **kwargs)
-    return known[end]
+    (source,) = placeholders(module.graph)
+    return written_out(draft, module, {source: part.source}, place, tensors, part.end, numbers)
 
 
 def _note_refused(draft: Draft, option: Option, path: str, book: Book) -> None:
