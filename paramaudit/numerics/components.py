@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-LEVELS = (0.0, 1e-6, 1e-4, 3e-3, 0.03, 0.1, 0.3)
+from paramaudit.numerics.noise import left_over
+
+LEVELS = (0.0, 1e-6, 1e-4, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
 """What is taken for zero, as parts of a row's root mean square: none, rounding of several dtypes, noise."""
 
 WORTH = 0.75
@@ -36,17 +39,16 @@ def blocks(weight: Tensor, noise: float) -> list[Block]:
     """The blocks of a matrix ``(m, n)``, by their first column; empty when it has none worth the name.
 
     At each level small entries are taken for zero, and the parts into which the bipartite graph of the others
-    falls are blocks. The level counts at which little of every single row and column is outside of them: a
-    matrix of heavy tails falls apart too, but its small entries are most of some rows. Rows that are no more
+    falls are blocks. Levels count at which little of every single row and column is outside of them: a
+    matrix of heavy tails falls apart too, but its small entries are most of some rows. Of those that leave
+    about as little a number, the one with the fewest entries is taken. Rows that are no more
     than rounding, of unit roundoff ``noise``, are in no block.
     """
-    if not _has_gaps(weight):
-        return []
     size = weight.abs()
     least = 64 * noise * float(weight.square().mean().sqrt())
     scale = weight.square().mean(1, keepdim=True).sqrt()
     scale = torch.where(scale > least, scale, torch.inf)
-    before = -1
+    before, fits = -1, list[tuple[float, int, list[Block]]]()
     for level in LEVELS:
         alive = size > (level * scale).nan_to_num(nan=torch.inf)
         count = int(alive.sum())
@@ -56,11 +58,26 @@ def blocks(weight: Tensor, noise: float) -> list[Block]:
         found = _parts(alive)
         held = sum(len(b.rows) * len(b.columns) for b in found)
         if found and held <= WORTH * weight.numel() and _little_beside(weight, found, least):
-            return found
-    return []
+            beside = weight.numel() - held
+            left = left_over(weight - within(weight, found), weight)
+            fits.append((left * (weight.numel() / beside) ** 0.5, held, found))
+            if fits[-1][0] == 0.0:
+                break
+    best = min((left for left, _, _ in fits), default=0.0)
+    near = [(held, found) for left, held, found in fits if left <= 1.5 * best + 2 * noise]
+    return min(near, key=lambda fit: fit[0])[1] if near else []
 
 
-def _has_gaps(weight: Tensor) -> bool:
+def within(weight: Tensor, found: Sequence[Block]) -> Tensor:
+    """The matrix with zeros outside of the blocks."""
+    inside = torch.zeros_like(weight)
+    for block in found:
+        at = block.rows[:, None], block.columns
+        inside[at] = weight[at]
+    return inside
+
+
+def has_gaps(weight: Tensor) -> bool:
     """Whether a quarter of the entries of a few rows are small; a twelfth or so is in a Gaussian one."""
     rows = weight.shape[0]
     some = weight[torch.linspace(0, rows - 1, min(16, rows)).long()]
@@ -86,11 +103,7 @@ def _parts(alive: Tensor) -> list[Block]:
 
 
 def _little_beside(weight: Tensor, found: list[Block], least: float) -> bool:
-    inside = torch.zeros_like(weight)
-    for block in found:
-        at = block.rows[:, None], block.columns
-        inside[at] = weight[at]
-    beside, whole = (weight - inside).square(), weight.square()
+    beside, whole = (weight - within(weight, found)).square(), weight.square()
     return all(
         bool((beside.sum(axis) <= BESIDE**2 * whole.sum(axis) + least**2 * weight.shape[axis]).all())
         for axis in (0, 1)

@@ -11,18 +11,30 @@ STEPS = 6
 """Power steps; between neighbouring singular values of ratio 0.4 each takes a factor 0.16 off the error."""
 
 
-def share(parts: Tensor, rank: int = 1) -> Tensor:
-    """The part of the squared Frobenius norm that the leading ``rank`` singular values hold, ``(...,)``.
+def power_of_two(values: Tensor) -> float:
+    """A power of two which brings the largest of these numbers near one when it divides them."""
+    largest = float(values.abs().max())
+    return 2.0 ** min(1000, max(-1000, math.frexp(largest)[1]))
 
-    ``parts`` are ``(..., p, q)``; 1 for zeros. By the smaller Gram matrix: good to some 1e-8.
+
+def shares(parts: Tensor) -> Tensor:
+    """What the leading 1, 2, ... singular values hold of the squared Frobenius norm, ``(..., min(p, q))``.
+
+    ``parts`` are ``(..., p, q)``; 1 for zeros, 0 where a number is NaN or infinite. By the smaller Gram
+    matrix: good to some 1e-8.
     """
     parts = parts if parts.shape[-2] <= parts.shape[-1] else parts.mT
-    energy = parts.square().sum((-1, -2))
     largest = parts.abs().amax((-1, -2), keepdim=True)
-    scaled = parts / torch.where(largest > 0, largest, 1.0)
-    values = torch.linalg.eigvalsh(scaled @ scaled.mT).clamp_min(0)
-    held = values[..., -rank:].sum(-1) / values.sum(-1).clamp_min(torch.finfo(parts.dtype).tiny)
-    return torch.where(energy > 0, held, 1.0)
+    usable = (largest > 0) & largest.isfinite()
+    scaled = torch.where(usable, parts / torch.where(usable, largest, 1.0), 0.0)
+    values = torch.linalg.eigvalsh(scaled @ scaled.mT).clamp_min(0).flip(-1).cumsum(-1)
+    held = values / values[..., -1:].clamp_min(torch.finfo(parts.dtype).tiny)
+    return torch.where(largest[..., 0] == 0, 1.0, held)
+
+
+def share(parts: Tensor) -> Tensor:
+    """The first of :func:`shares`: how near each part is to a product of two vectors, ``(...,)``."""
+    return shares(parts)[..., 0]
 
 
 def usual_share(rows: int, columns: int) -> float:

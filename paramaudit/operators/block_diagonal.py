@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paramaudit.numerics.components import Block, blocks
+from paramaudit.numerics.components import Block, blocks, has_gaps, within
 from paramaudit.numerics.layers import owned, parameter, plus
 from paramaudit.numerics.noise import NOISY, kept_bias, left_over, stored, usable
 from paramaudit.records import Example, Json, Matrix, Operator
@@ -93,14 +93,10 @@ def propose(view: Matrix) -> BlockDiagonal | None:
     weight = view.weight
     if min(weight.shape) < 2 or weight.numel() < 8:
         return None
-    found = blocks(weight, view.noise) if usable(view) else []
+    found = blocks(weight, view.noise) if has_gaps(weight) and usable(view) else []
     if not found or all(block.shape == (1, 1) for block in found):
         return None
-    inside = torch.zeros_like(weight)
-    for block in found:
-        at = block.rows[:, None], block.columns
-        inside[at] = weight[at]
-    if left_over(weight - inside, weight) > NOISY:
+    if left_over(weight - within(weight, found), weight) > NOISY:
         return None
     rows, columns = _orders(found, weight.shape[0])
     plain = _unmoved(columns, weight.shape[1]) and _unmoved(rows, weight.shape[0])

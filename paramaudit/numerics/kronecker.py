@@ -1,0 +1,127 @@
+"""The nearest sum of a few Kronecker products, for every way to split the rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from paramaudit.numerics.noise import NOISY, left_over
+from paramaudit.numerics.rank_one import leading, power_of_two, shares, usual_share
+
+MOST_TERMS = 3
+MOST_USUAL = 0.8
+"""A row must come halfway from what is usual to one; what is usual of a short row counts for no more."""
+
+FIRM = 1e-3
+"""Where nearly every matrix is near a product, only one that leaves at most this much is one."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """``sum_k first[k] (x) second[k]``, ``(K, m1, n1)`` and ``(K, m2, n2)``, and what that leaves."""
+
+    first: Tensor
+    second: Tensor
+    left: float
+
+    @property
+    def numbers(self) -> int:
+        """How many are stored."""
+        return self.first.numel() + self.second.numel()
+
+
+def products(weight: Tensor, dtype: torch.dtype, noise: float) -> Products | None:
+    """The sum of at most three Kronecker products with the fewest numbers among the near ones.
+
+    A few rows and columns dismiss nearly all splits: every row of ``A (x) B`` is the Kronecker product of two
+    vectors, that is of rank one when it is folded, and so is every column.
+
+    Args:
+        weight: ``(m, n)``.
+        dtype: that of the stored numbers; the first factors are rounded to it.
+        noise: its unit roundoff.
+
+    Source:
+        Van Loan and Pitsianis, Approximation with Kronecker products (1993).
+    """
+    found: list[Products] = []
+    wide = _folds(weight)
+    tall = _folds(weight.T) if any(wide) else wide
+    if not any(tall) and not any(wide):
+        return None
+    best = 1.0
+    for terms in range(1, MOST_TERMS + 1):
+        for at in _splits(weight, tall[terms - 1], wide[terms - 1]):
+            p, q = at[0] * at[1], weight.numel() // (at[0] * at[1])
+            if terms < min(p, q) and terms * (p + q) < weight.numel():
+                fitted = _fitted(weight, at, terms, dtype)
+                found += [] if fitted is None else [fitted]
+        best = min((one.left for one in found), default=1.0)
+        if best <= 64 * noise:
+            break
+    near = [one for one in found if one.left <= 1.5 * best + 2 * noise]
+    if not near:
+        return None
+    return min(near, key=lambda one: one.numbers)
+
+
+def _splits(weight: Tensor, tall: list[int], wide: list[int]) -> Iterator[tuple[int, int]]:
+    """Sizes ``(m1, n1)`` of first factors; not the matrix itself, nor the product of two vectors."""
+    rows, columns = weight.shape
+    for m1 in (1, *tall, rows):
+        for n1 in (1, *wide, columns):
+            if m1 not in (1, rows) or n1 not in (1, columns):
+                yield m1, n1
+
+
+def _folds(weight: Tensor) -> list[list[int]]:
+    """For 1, 2, ... terms: the sizes n1 at which the heaviest of a few rows, folded, has that rank."""
+    rows, columns = weight.shape
+    some = weight[torch.linspace(0, rows - 1, min(8, rows)).long()]
+    row = some[int(some.abs().sum(1).argmax())]
+    found: list[list[int]] = [[] for _ in range(MOST_TERMS)]
+    for n1 in range(2, columns // 2 + 1):
+        n2 = columns // n1
+        if n1 * n2 != columns:
+            continue
+        held = shares(row.reshape(n1, n2)).tolist()
+        usual = usual_share(n1, n2)
+        # of short rows several products say nothing
+        most = 1 if min(n1, n2) < 4 else min(n1, n2) // 2
+        for terms in range(1, min(MOST_TERMS, most) + 1):
+            if held[terms - 1] >= (1 + min(MOST_USUAL, terms * usual)) / 2:
+                found[terms - 1].append(n1)
+    return found
+
+
+def _fitted(weight: Tensor, at: tuple[int, int], terms: int, dtype: torch.dtype) -> Products | None:
+    """The nearest sum of so many products of these sizes, when it is near."""
+    rows, columns = weight.shape
+    m1, n1 = at
+    folded = weight.reshape(m1, rows // m1, n1, columns // n1).permute(0, 2, 1, 3).reshape(m1 * n1, -1)
+    gain = power_of_two(folded)
+    folded = folded / gain
+    if terms == 1:
+        left, right = leading(folded, dtype)
+        left, right = left[:, None], right[None]
+    else:
+        left, right = _several(folded, terms, dtype)
+    residual = left_over(folded - left @ right, folded)
+    usual = 1 - min(1.0, terms * usual_share(*folded.shape))
+    if not residual <= max(FIRM, NOISY * usual**0.5):
+        return None
+    return Products(left.T.reshape(-1, *at), gain * right.reshape(-1, rows // m1, columns // n1), residual)
+
+
+def _several(folded: Tensor, terms: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The leading factors by subspace iteration from the heaviest rows, the first one rounded."""
+    right = folded[folded.square().sum(1).topk(min(4 * terms, len(folded))).indices].T
+    for _ in range(6):
+        right = torch.linalg.qr(folded.T @ torch.linalg.qr(folded @ right).Q).Q
+    small, _, _ = torch.linalg.svd(folded @ right, full_matrices=False)
+    left = small[:, :terms].to(dtype).to(folded.dtype)
+    second = torch.linalg.lstsq(left, folded).solution
+    return left, second
