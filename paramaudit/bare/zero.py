@@ -26,6 +26,12 @@ NAME = "zero"
 SHARE = 1e-3
 """Single zeros are told from this share of a tensor on."""
 
+MEANT = 0.01
+"""Rows and columns at an edge are one finding from this share of a tensor on, and half of its zeros."""
+
+LISTED = 32
+"""Up to so many rows and columns are listed."""
+
 
 def find(stored: Stored) -> Iterator[Offer]:
     """What the zeros of one tensor come to, at most one saving and one remark."""
@@ -42,38 +48,41 @@ def find(stored: Stored) -> Iterator[Offer]:
     if any((*first, *last)) and stored.tensor.dim() > 1:
         height, width = len(rows) - sum(first), len(columns) - sum(last)
         edges = total - height * width
-        reason = f"the outer {sum(first)} rows and {sum(last)} columns of {_shape(table)} are zero"
-        arguments: dict[str, Json] = {"rows": [*first], "columns": [*last]}
-        yield saving(NAME, stored, _exact(reason), height * width, arguments=arguments)
+        if edges < max(MEANT * total, zeros / 2):  # zeros that happen to lie at an edge
+            edges = 0
+        else:
+            reason = f"the outer {sum(first)} rows and {sum(last)} columns of {_shape(table)} are zero"
+            arguments: dict[str, Json] = {"rows": [*first], "columns": [*last]}
+            yield saving(NAME, stored, _exact(reason), height * width, arguments=arguments)
     if zeros - edges >= max(1, SHARE * total):
-        yield _scattered(stored, rows, columns, zeros)
+        yield _scattered(stored, (rows, columns), zeros - edges, total - edges)
 
 
-def _scattered(stored: Stored, rows: Tensor, columns: Tensor, zeros: int) -> Offer:
-    """All the zeros, with the fewest places that say where they are."""
-    table = len(rows), len(columns)
-    whole = int(rows.sum()), int(columns.sum())
-    outside = (table[0] - whole[0]) * (table[1] - whole[1])
-    if stored.tensor.dim() > 1 and table[0] * table[1] - outside == zeros and max(whole):
-        what = f"{whole[0]:,} rows and {whole[1]:,} columns of {table[0]:,} x {table[1]:,} are zero"
-        indices = sum(whole)
-    else:
-        what = f"{zeros:,} of {stored.tensor.numel():,} numbers are zero"
-        indices = min(zeros, stored.tensor.numel() - zeros)
-    total = stored.tensor.numel()
-    reason = f"{what}; leaving them out takes {indices:,} indices that say where they are, so none is saved"
-    arguments = {"zeros": zeros, "rows": whole[0], "columns": whole[1]}
-    counts = (total, total - zeros)
-    return told(
-        NAME,
-        stored.path,
-        (stored.name,),
-        reason,
-        counts,
-        tier=Tier.EXACT,
-        indices=indices,
-        arguments={**arguments},
+def _scattered(stored: Stored, empty: tuple[Tensor, Tensor], zeros: int, total: int) -> Offer:
+    """The zeros that are not at an edge, with the fewest places that say where they are."""
+    which = [torch.nonzero(side).flatten().tolist() for side in empty]
+    words = [
+        f"{len(at):,} whole {name}{'s' * (len(at) > 1)}"
+        for at, name in zip(which, ("row", "column"), strict=True)
+        if at
+    ]
+    whole = [len(side) for side in empty]
+    outside = (whole[0] - len(which[0])) * (whole[1] - len(which[1]))
+    slices = stored.tensor.dim() > 1 and whole[0] * whole[1] - outside == zeros
+    indices = sum(map(len, which)) if slices else min(zeros, total - zeros)
+    among = f" ({' and '.join(words)} among them)" if words and stored.tensor.dim() > 1 else ""
+    reason = (
+        f"{zeros:,} of {total:,} numbers are zero{among}; leaving them out takes {indices:,} "
+        f"{'index that says' if indices == 1 else 'indices that say'} where they are, so none is saved"
     )
+    arguments: dict[str, Json] = {"zeros": zeros, "rows": len(which[0]), "columns": len(which[1])}
+    for name, at in zip(("which_rows", "which_columns"), which, strict=True):
+        if 0 < len(at) <= LISTED:
+            arguments[name] = at
+    counts = (total, total - zeros)
+    names = (stored.name,)
+    exact = Tier.EXACT
+    return told(NAME, stored.path, names, reason, counts, tier=exact, indices=indices, arguments=arguments)
 
 
 def _exact(reason: str) -> Evidence:
