@@ -30,12 +30,12 @@ def test_the_version_is_shown() -> None:
     assert (result.exit_code, result.stdout) == (0, f"paramaudit {__version__}\n")
 
 
-@pytest.mark.parametrize("name", ["scan", "refactor", "verify", "compare", "operators", "explain"])
+@pytest.mark.parametrize("name", ["scan", "refactor", "verify", "replay", "compare", "operators", "explain"])
 def test_every_command_has_help(name: str) -> None:
     result = call(name, "--help")
     assert result.exit_code == 0
     assert "--format" in result.stdout
-    assert ("--device" in result.stdout) is (name not in ("operators", "explain"))
+    assert ("--device" in result.stdout) is (name not in ("replay", "operators", "explain"))
 
 
 @pytest.mark.parametrize("args", [["scan"], ["verify", "a"], ["nonsense"], ["scan", "a", "--seed", "x"]])

@@ -20,7 +20,8 @@ class Budget:
 
     The ascent has ``starts`` of ``steps`` steps; ``kinks`` thresholds inside of the programs are walked to;
     minimising a counterexample takes at most ``trials`` judgements. ``many`` is the largest batch and
-    ``ids`` the most ids in one sweep.
+    ``ids`` the most ids in one sweep. Where a float64 run is dear, ``thorough`` is False: ties are
+    looked for only where something is off, and fewer sizes are tried.
     """
 
     inputs: int
@@ -31,6 +32,7 @@ class Budget:
     trials: int
     many: int
     ids: int
+    thorough: bool = True
 
 
 def budget(original: Program, refactored: Program, *, quick: bool = False) -> Budget:
@@ -49,9 +51,9 @@ def budget(original: Program, refactored: Program, *, quick: bool = False) -> Bu
     runs = int((_QUICK_SECONDS if quick else _SECONDS) / one)
     large = numbers > 20_000_000
     if quick:
-        return Budget(_within(runs // 4, 8, 40), _within(runs // 40, 3, 16), 1, 1, 0, 40, 9, 4096)
+        return Budget(_within(runs // 4, 8, 40), _within(runs // 40, 2, 12), 1, 1, 0, 40, 9, 4096, not large)
     if large:
-        return Budget(_within(runs, 16, 60), _within(runs // 10, 5, 10), 2, 2, 4, 24, 9, 4096)
+        return Budget(_within(runs, 12, 36), _within(runs // 15, 3, 8), 1, 2, 0, 16, 5, 4096, thorough=False)
     return Budget(
         _within(runs // 2, 24, 240),
         _within(runs // 8, 8, 48),

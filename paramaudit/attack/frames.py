@@ -18,7 +18,7 @@ Shapes = tuple[tuple[int, ...] | None, ...]
 """The sizes of every flat input; None for one that is no tensor."""
 
 
-def frames(program: Program, *, many: int = MANY) -> list[Shapes]:
+def frames(program: Program, *, many: int = MANY, lengths: Sequence[int] = LENGTHS) -> list[Shapes]:
     """Sizes that the program takes, the example's first.
 
     A convolution needs enough samples, a reshape a multiple of something: every symbolic dimension gets a
@@ -27,11 +27,12 @@ def frames(program: Program, *, many: int = MANY) -> list[Shapes]:
     Args:
         program: the original.
         many: rows of the largest batch.
+        lengths: of the first open dimension; the others are a little longer each.
     """
     example = _example_sizes(program)
     leading = {s for node in placeholders(program.graph) for s in _free((shape(node) or ())[:1])}
     wanted = [dict(example)]
-    for length in LENGTHS:
+    for length in lengths:
         other = {symbol: length + i for i, symbol in enumerate(example)}
         rows = {s: other[s] if s in leading else n for s, n in example.items()}
         wanted.append(other if _fits(program, other) else rows)

@@ -13,7 +13,7 @@ from paramaudit.attack import mine
 from paramaudit.attack.ascent import Pair, climb, kinks
 from paramaudit.attack.budget import Budget, budget
 from paramaudit.attack.draw import Kind, dense, draw, kind_of, sweeps
-from paramaudit.attack.frames import batched, frames, plain, with_rows
+from paramaudit.attack.frames import LENGTHS, batched, frames, plain, with_rows
 from paramaudit.attack.judge import Difference, Judge, Judged, Memory, norm
 from paramaudit.attack.minimise import minimise
 from paramaudit.attack.runs import FAILURES, examples, is_real, outputs
@@ -92,7 +92,8 @@ class _Search:
         self.generator = torch.Generator().manual_seed(self.seed)
         self.memory = Memory()
         self.judge = Judge(self.original, self.refactored, self.memory, self.seed)
-        self.frames = frames(self.original, many=self.budget.many)
+        lengths = LENGTHS if self.budget.thorough else LENGTHS[:1]
+        self.frames = frames(self.original, many=self.budget.many, lengths=lengths)
         self.kinds = self._kinds()
 
     def run(self) -> _Found | None:
@@ -135,7 +136,8 @@ class _Search:
         return judged.ran and bool(judged.reason)
 
     def _judge(self, inputs: list[Any], *, counted: bool = True) -> _Found | None:
-        judged = self.judge.judge(inputs, look_for_ties=self.judged < self.budget.judged)
+        thorough = self.budget.thorough and self.judged < self.budget.judged
+        judged = self.judge.judge(inputs, look_for_ties=thorough)
         self.count += counted
         if not judged.ran:
             return None
@@ -151,7 +153,7 @@ class _Search:
 
     def _calibrate(self, inputs: list[Any]) -> list[Any] | None:
         """Judge an ordinary input and remember the original's rounding; the input when it is doubtful."""
-        judged = self.judge.judge(inputs, look_for_ties=True)
+        judged = self.judge.judge(inputs, look_for_ties=self.budget.thorough)
         if not judged.ran:
             return None
         self.memory.seen.append((norm(inputs), judged.roundings))
@@ -239,7 +241,7 @@ class _Search:
         if not real:
             return None
         most = min(torch.finfo(dtype).max for dtype in real)
-        for part in range(1, 8):
+        for part in range(1, 8) if self.budget.thorough else (4,):
             value = 2.0 ** math.floor(math.log2(most) * (1 - part / 8))
             filled = [torch.full_like(v, value) if is_real(v) else v for v in inputs]
             try:
