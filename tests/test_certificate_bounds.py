@@ -14,7 +14,7 @@ from paramaudit.graph.capture import capture
 from paramaudit.graph.program import Program
 from paramaudit.graph.run import run
 from paramaudit.pairing import pair
-from paramaudit.records import Loaded, SwapProof, Tier
+from paramaudit.records import Loaded, Measured, SwapProof, Tier, Traces
 
 
 def swaps_of(model: nn.Module, *inputs: torch.Tensor) -> tuple[Program, Program, tuple[SwapProof, ...]]:
@@ -129,3 +129,14 @@ def test_rows_that_nobody_reads_leave_no_gap() -> None:
     assert swaps
     assert end_to_end(first, swaps).tier is Tier.EXACT
     assert moved(first, second, (torch.randn(3, 4),))["output"] < 1e-15
+
+
+def test_a_gap_whose_source_is_not_known_has_no_bound() -> None:
+    first, _, _ = swaps_of(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.randn(2, 4))
+    target = next(node.name for node in first.graph.nodes if node.name.startswith("linear"))
+    gap = Measured(1e-9, "spectral", "|[x;1]|")
+    for places in ((("", target),), (("", ""),), (), (("gone", target),)):
+        swap = SwapProof("part:paired-relu", Tier.ROUNDING, gap, None, traces=Traces(places=places))
+        found = end_to_end(first, (swap,))
+        assert found.tier is Tier.TESTED
+        assert "part:paired-relu" in found.reason

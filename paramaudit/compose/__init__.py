@@ -57,7 +57,9 @@ def _of_swaps(swaps: Sequence[SwapProof]) -> list[Injection]:
         why = f"{swap.id} stores rounded numbers, or acts on overlapping parts, and no gap bounds it here"
         places = swap.traces.places or (("", ""),)
         lost = f"where {swap.id} acts in the original is not known"
-        found += [Injection(s, t, gap, why if t and gap == math.inf else lost) for s, t in places]
+        for source, target in places:
+            known = gap if source else math.inf  # of what the gap is a part is not known
+            found.append(Injection(source, target, known, why if target else lost))
     return found
 
 
