@@ -14,7 +14,9 @@ from paramaudit.numerics.sinusoids import PAIRED, SINGLE, Law, counted, pairs, s
 from paramaudit.numerics.tables import snapped
 
 _ROWS = 1024
-_LARGEST_DENOMINATOR = 64
+_DENOMINATORS = (1, 4, 64)
+_LEAST_TURN, _MOST_TURN = 0.05, 2.5
+"""Over a lag a cosine should turn by so much, and less than half a turn, for its angle to be read off."""
 _SLOWEST_SINGLE = 0.02
 """Below that the frequency of a cosine without its sine is not read off its curvature."""
 
@@ -89,9 +91,7 @@ def _paired(layout: str, rows: Tensor, noise: float) -> Iterator[Guess]:
 def _single(layout: str, rows: Tensor, noise: float) -> Iterator[Guess]:
     """Cosines or sines alone; rows are taken to count from 0."""
     only = single(layout, rows)
-    middle, around = only[1:-1], only[2:] + only[:-2]
-    swing = (around * middle).sum(0) / (2 * middle.square().sum(0).clamp_min(1e-300))
-    steps = swing.clamp(-1, 1).arccos()
+    steps = _swings(only)
     fast = steps > _SLOWEST_SINGLE
     trusted = int(fast.long().cumprod(0).sum())
     if trusted < 2:
@@ -99,6 +99,19 @@ def _single(layout: str, rows: Tensor, noise: float) -> Iterator[Guess]:
     unit = abs(float(only.abs().max()) - 1) <= 1e-2
     for law in _laws(steps[:trusted], counted(layout, rows.shape[1]), rows.shape[1], noise + 1e-6):
         yield Guess(layout, law, 0.0, unit)
+
+
+def _swings(only: Tensor) -> Tensor:
+    """The same for a wave without its partner, from ``x[t-L] + x[t+L] = 2 cos(w L) x[t]``."""
+    steps, lag = torch.zeros(only.shape[1], dtype=torch.float64), 1
+    while 2 * lag < len(only):
+        middle, around = only[lag:-lag], only[2 * lag :] + only[: -2 * lag]
+        swing = (around * middle).sum(0) / (2 * middle.square().sum(0).clamp_min(1e-300))
+        found = swing.clamp(-1, 1).arccos() / lag
+        usable = (steps * lag > _LEAST_TURN) & (steps * lag < _MOST_TURN)
+        steps = found if lag == 1 else torch.where(usable, found, steps)
+        lag *= 2
+    return steps
 
 
 def _steps(turns: Tensor) -> Tensor:
@@ -131,15 +144,17 @@ def _laws(steps: Tensor, count: int, columns: int, noise: float) -> Iterator[Law
     scale = _simple(math.exp(offset), tolerance)
     divisors = (columns / 2 if count != columns else float(columns), float(count), count - 1.0)
     for divisor in dict.fromkeys(divisors):
-        base = snapped(math.exp(-slope * divisor), 5 * tolerance)
-        if scale is not None and base is not None and divisor > 0:
-            yield Law(count, base, divisor, scale)
+        bases = [snapped(math.exp(-slope * divisor), 5 * tolerance, digits) for digits in (1, 2, 3)]
+        for base in dict.fromkeys(bases):
+            if scale is not None and base is not None and divisor > 0:
+                yield Law(count, base, divisor, scale)
 
 
 def _simple(value: float, tolerance: float) -> float | None:
     """A simple fraction, perhaps times pi, or a number of two digits near a value; None when none is."""
     for unit in (1.0, math.pi):
-        near = Fraction(value / unit).limit_denominator(_LARGEST_DENOMINATOR)
-        if near > 0 and abs(value / unit - float(near)) <= tolerance * value / unit:
-            return float(near) * unit
+        for largest in _DENOMINATORS:
+            near = Fraction(value / unit).limit_denominator(largest)
+            if near > 0 and abs(value / unit - float(near)) <= tolerance * value / unit:
+                return float(near) * unit
     return snapped(value, tolerance, 2)

@@ -7,8 +7,8 @@ Why it matters:   n numbers are two, the first and the last, or none where they 
 Proof:            The computed numbers must have the bits of the stored ones, or the largest difference is
                   stated.
 Swap safety:      Exact where it was proven. The numbers are computed on the CPU at each call, so that
-                  another device changes nothing. The two ends stay trainable, in float64; the steps stay
-                  equal.
+                  another device changes nothing. The two ends stay trainable, in float64, but where
+                  torch.linspace itself makes the numbers; the steps stay equal.
 Source:           The definitions of numpy.linspace, numpy.geomspace and torch.linspace.
 """
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics.layers import parameter
-from paramaudit.numerics.tables import Computed, close, line, rounder, same
+from paramaudit.numerics.tables import MACHINE, Computed, close, line, rounder, same
 from paramaudit.records import Example, Json, Operator, Table
 
 _SCALES = ("linear", "geometric", "torch.linspace in float32")
@@ -53,12 +53,19 @@ class Ramp(Computed):
         super().__init__()
         self.scale, self.shape = scale, shape
         self.ends = parameter(ends)
+        if self.ends is not None and scale not in ("linear", "geometric"):
+            self.ends.requires_grad_(False)  # torch's own function has no gradient
 
     def arguments(self) -> dict[str, Json]:
         """The scale and its ends."""
         size = self.shape.numel()
         first, last = [0.0, size - 1.0] if self.ends is None else self.ends.tolist()
         return {"n": size, "scale": self.scale, "first": first, "last": last}
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """What the bits need beyond arithmetic that rounds correctly."""
+        return () if self.scale in ("linear", "geometric") else (MACHINE,)
 
     def forward(self) -> Tensor:
         """All steps."""

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from paramaudit.numerics.layers import parameter
 from paramaudit.numerics.sinusoid_fit import Guess, guesses, looks_like_waves
+from paramaudit.numerics.sinusoid_rows import FEWEST_ROWS, blank_rows, body, grids, zero_columns
 from paramaudit.numerics.sinusoids import (
     PAIRED,
     RATES,
@@ -43,7 +44,6 @@ from paramaudit.numerics.sinusoids import (
 from paramaudit.numerics.tables import MACHINE, Computed, close, gained, line, snapped
 from paramaudit.records import Example, Json, Operator, Table
 
-_FEWEST_ROWS = 6
 _SAMPLE = 48
 
 
@@ -159,7 +159,7 @@ def propose(view: Table) -> Sinusoid | Frequencies | None:
     """The layout, law and recipe that fit best, when any do."""
     if view.values.dim() == 1:
         return _frequencies(view)
-    if view.values.dim() != 2 or view.values.shape[0] < _FEWEST_ROWS or view.values.shape[1] < 4:
+    if view.values.dim() != 2 or view.values.shape[0] < FEWEST_ROWS or view.values.shape[1] < 4:
         return None
     if not view.values.is_floating_point() or not _worth(view):
         return None
@@ -181,7 +181,7 @@ def _worth(view: Table) -> bool:
     few = view.values[middle : middle + 4].double()
     if not bool(few.isfinite().all()) or float(few.abs().max()) == 0.0:
         return False
-    few = few[:, : few.shape[1] - _zero_columns(few)]
+    few = few[:, : few.shape[1] - zero_columns(few)]
     half = few.shape[1] // 2
     return looks_like_waves(few, view.noise) or (
         few.shape[1] % 4 == 0
@@ -189,52 +189,37 @@ def _worth(view: Table) -> bool:
     )
 
 
-def _zero_columns(rows: Tensor) -> int:
-    """1 where an odd number of columns ends in one of zeros."""
-    return int(rows.shape[1] % 2 == 1 and not bool(rows[:, -1].any()))
-
-
-def _blank(values: Tensor) -> tuple[int, int] | None:
-    """The only run of zero rows as (first, end); None when there are several."""
-    rows = (~values.any(dim=1)).nonzero()[:, 0]
-    if not len(rows):
-        return 0, 0
-    start, stop = int(rows[0]), int(rows[-1]) + 1
-    return (start, stop) if stop - start == len(rows) and stop <= len(values) - _FEWEST_ROWS else None
-
-
 def _candidates(view: Table) -> Iterator[Sinusoid]:
     """Every guess in every recipe, portable ones first."""
-    blank = _blank(view.values)
+    blank = blank_rows(view.values)
     if blank is None or not bool(view.values.isfinite().all()):
         return
-    shape = (view.values.shape[0], view.values.shape[1])
-    body = view.values[blank[1] :].double()
-    zeros = _zero_columns(body[:_FEWEST_ROWS])
-    body = body[:, : shape[1] - zeros]
-    for guess in guesses(body, view.noise):
+    if blank == (0, 1):  # sines begin with a row of zeros, too
+        yield from _sequences(view, (0, 0))
+    yield from _sequences(view, blank)
+    if blank[0] == 0:
+        yield from _gridded(view, blank)
+
+
+def _sequences(view: Table, blank: tuple[int, int]) -> Iterator[Sinusoid]:
+    rest, zeros = body(view.values, blank)
+    for guess in guesses(rest, view.noise):
         if blank[0] > 0:  # positions count the blank rows and those before them
             guess = Guess(guess.layout, guess.law, guess.first - blank[1], guess.unit)
         for recipe in RECIPES:
-            yield _with_gain(Sinusoid(shape, guess, recipe, None, blank, None, zeros), view)
-    for grid, fast in _grids(body) if blank[0] == 0 else ():
+            yield _with_gain(Sinusoid(_shape(view), guess, recipe, None, blank, None, zeros), view)
+
+
+def _gridded(view: Table, blank: tuple[int, int]) -> Iterator[Sinusoid]:
+    rest, zeros = body(view.values, blank)
+    for grid, fast in grids(rest):
         for guess in guesses(fast, view.noise):
             for recipe in RECIPES:
-                yield _with_gain(Sinusoid(shape, guess, recipe, None, blank, grid, zeros), view)
+                yield _with_gain(Sinusoid(_shape(view), guess, recipe, None, blank, grid, zeros), view)
 
 
-def _grids(body: Tensor) -> Iterator[tuple[tuple[int, int, bool], Tensor]]:
-    """The grid whose rows follow each other, and the half of the columns that repeats with them."""
-    rows, columns = body.shape
-    if columns % 2:
-        return
-    halves = (body[:, : columns // 2], body[:, columns // 2 :])
-    for row_first in (True, False):
-        fast, slow = halves if row_first else halves[::-1]
-        again = (fast == fast[0]).all(dim=1).nonzero()[:, 0]
-        width = int(again[1]) if len(again) > 1 else 0
-        if width >= 4 and rows % width == 0 and torch.equal(slow[: width - 1], slow[1:width]):
-            yield (rows // width, width, row_first), fast[:width]
+def _shape(view: Table) -> tuple[int, int]:
+    return view.values.shape[0], view.values.shape[1]
 
 
 def _sampled(layer: Sinusoid, view: Table) -> tuple[Tensor, Tensor]:
