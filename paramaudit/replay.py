@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def completed(certificate: Certificate) -> None:
     """Add to the counterexample of a certificate the targets and options by which its models are loaded."""
-    if certificate.counterexample is None or certificate.targets is None:
+    file = Path(certificate.counterexample or "")
+    if certificate.targets is None or not file.is_file():
         return
     from paramaudit.counterexample import write
 
-    file = Path(certificate.counterexample)
     record = counterexample_in(file)
     write(dataclasses.replace(record, targets=certificate.targets, options=certificate.options), file)
 
