@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.special
 import torch
 from chains import chain, one_thread, product, runner, single
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from paramaudit.numerics.layers import floats
 from paramaudit.numerics.noise import stored
 from paramaudit.operators import OPERATORS
+from paramaudit.operators.orthogonal_polynomial import OrthogonalPolynomial
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Evidence, Matrix, Tier
 
@@ -100,6 +102,13 @@ def inverse(rng: np.random.Generator) -> tuple[Array, int, dict[str, Any]]:
     return np.linalg.inv(matrix), 4 * size, {"n": size, "rank": 2, "like": "toeplitz"}
 
 
+def polynomials(rng: np.random.Generator) -> tuple[Array, int, dict[str, Any]]:
+    """Chebyshev's of the first kind by their definition, ``cos(k arccos x)``, under a common gain."""
+    degrees, points = int(rng.integers(5, 12)), int(rng.integers(24, 97))
+    values = np.cos(np.arange(degrees)[:, None] * np.arccos(np.linspace(-1, 1, points)))
+    return 0.37 * values, 1, {"family": "chebyshev-t", "nodes": "uniform", "rows": "textbook"}
+
+
 PLANTS: dict[str, tuple[str, Callable[[np.random.Generator], tuple[Array, int, dict[str, Any]]]]] = {
     "identity": ("identity", identity),
     "monomial": ("monomial", monomial),
@@ -110,6 +119,7 @@ PLANTS: dict[str, tuple[str, Callable[[np.random.Generator], tuple[Array, int, d
     "low-displacement": ("low-displacement", inverse),
     "monarch": ("monarch", monarch),
     "butterfly": ("butterfly", butterfly),
+    "orthogonal-polynomial": ("orthogonal-polynomial", polynomials),
 }
 EACH = pytest.mark.parametrize("plant", PLANTS)
 
@@ -219,3 +229,16 @@ def _preferred() -> dict[str, Array]:
 @pytest.mark.parametrize("name", _preferred())
 def test_the_fewest_numbers_give_the_name(name: str) -> None:
     assert smallest(_preferred()[name]) == name
+
+
+def test_legendre_at_a_thousand_gauss_nodes() -> None:
+    """Against numpy's nodes and scipy's values: a node's last bit is worth k^2 / 2 of its polynomial's."""
+    size = 1024
+    nodes, weights = np.polynomial.legendre.leggauss(size)
+    some = np.array([0, 1, 2, 3, 511, 1023])
+    values = scipy.special.eval_legendre(some[:, None], nodes)
+    matrix = values * np.sqrt((some + 0.5)[:, None] * weights)
+    rows = OrthogonalPolynomial("legendre", "gauss-legendre", (size, size), unit=True, level=True)
+    found = rows.values(torch.device("cpu")).numpy()
+    assert np.abs(found[some] - matrix).max() <= 1e-10
+    np.testing.assert_allclose(found @ found.T, np.eye(size), rtol=0, atol=1e-10)

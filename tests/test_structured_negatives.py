@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 BY_NAME = {operator.name: operator for operator in OPERATORS if operator.view is Matrix}
 NAMES = (
     *("block-diagonal", "butterfly", "hankel", "identity", "kronecker"),
-    *("low-displacement", "monarch", "monomial"),
+    *("low-displacement", "monarch", "monomial", "orthogonal-polynomial"),
 )
 
 

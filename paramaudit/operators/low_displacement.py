@@ -2,7 +2,7 @@
 
 What it finds:    A square matrix W with ``Z W - W Z'`` of low rank r, where Z shifts round and Z' shifts
                   round with a change of sign: inverses of Toeplitz matrices, products of a few of them,
-                  Toeplitz plus low rank; and the same of the matrix read with its columns in reverse (Hankel-like).
+                  Toeplitz plus low rank; and the same of its mirror image (Hankel-like).
                   Toeplitz and Hankel matrices themselves have rank 2, and fewer numbers under their own
                   names. Vandermonde- and Cauchy-like matrices, whose nodes would have to be found, are not
                   looked for.
