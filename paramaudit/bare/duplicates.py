@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -22,11 +22,15 @@ def find(held: Mapping[str, Stored]) -> Iterator[Offer]:
 
     Constant tensors are no evidence of copying and are left; so is a row.
     """
+    sizes = Counter((stored.tensor.dtype, stored.tensor.numel()) for stored in held.values())
     groups: dict[tuple[object, ...], list[Stored]] = defaultdict(list)
     for stored in held.values():
+        size = stored.tensor.dtype, stored.tensor.numel()
+        if sizes[size] < 2 or stored.tensor.numel() < 2:
+            continue
         found = bits(stored.tensor)
-        if stored.tensor.numel() > 1 and bool((found != found.reshape(-1)[0]).any()):
-            groups[stored.tensor.dtype, stored.tensor.numel(), _checksum(found)].append(stored)
+        if bool((found != found.reshape(-1)[0]).any()):
+            groups[*size, _checksum(found)].append(stored)
     for group in groups.values():
         for number, stored in enumerate(group):
             offers = (_compared(earlier, stored) for earlier in group[:number])

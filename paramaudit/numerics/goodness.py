@@ -97,7 +97,7 @@ def fits(table: Tensor, law: Law, rounding: float = 0.0) -> float:
         return 0.0
     values = [_two_sided((square - law.second) / spread)]
     values.append(_two_sided(float(table.mean()) * math.sqrt(count / law.second)))
-    values.append(_largest(largest, law, count))
+    values.append(_largest(largest * (1 + rounding), law, count))
     values.append(_smirnov(np.sort(table.numpy().ravel()), law))
     values.extend(_two_sided(score) for score in _scores(table, law))
     return min(1.0, len(values) * min(values))
@@ -147,14 +147,13 @@ def _smirnov(ordered: NDArray[np.float64], law: Law) -> float:
 
 
 def _largest(largest: float, law: Law, count: int) -> float:
-    """How likely a largest number this large, or this small, is among so many."""
-    outside = 2 * (1 - float(law.below(np.array([min(largest, law.limit)]))[0]))
-    if law.kind == "normal" and law.cut is None:
+    """How likely a largest number this small, or this large where the law has no limit, is among so many."""
+    if math.isfinite(law.limit):  # next to the limit is no evidence: storage rounds
+        outside = 2 * (1 - float(law.below(np.array([min(largest, law.limit)]))[0]))
+    else:
         outside = 2 * float(scipy.special.ndtr(-largest / law.scale))
     lower = math.exp(count * math.log1p(-outside)) if outside < 1 else 0.0
-    if largest >= law.limit:  # rounded to the limit itself
-        return 1.0
-    return min(1.0, 2 * min(lower, 1 - lower))
+    return lower if math.isfinite(law.limit) else min(1.0, 2 * min(lower, 1 - lower))
 
 
 def _two_sided(score: float) -> float:
