@@ -27,6 +27,7 @@ from paramaudit.numerics.tables import Computed, close, gains, line, rounder, sa
 from paramaudit.records import Example, Json, Operator, Table
 
 _MOST_SHAPES = 4
+_FEW = 64
 _LEAST_EXCESS = 0.1
 """A shape nearer to 1 than that is an exponential decay."""
 
@@ -87,7 +88,10 @@ def propose(view: Table) -> GammaDensity | None:
 def _densities(values: Tensor, noise: float) -> Iterator[tuple[int, float, float]]:
     """First time, shape and scale of densities near to these numbers, round ones first."""
     for first in (0, 1):
-        found = _fitted(values, first, noise)
+        place = torch.arange(len(values), dtype=torch.float64) + first
+        few = torch.linspace(0, len(values) - 1, min(_FEW, len(values))).long()
+        found = _fitted(values[few], place[few], noise)
+        found = _fitted(values, place, noise) if found is not None and len(few) < len(values) else found
         if found is None:
             continue
         shape, scale = found
@@ -99,11 +103,10 @@ def _densities(values: Tensor, noise: float) -> Iterator[tuple[int, float, float
                 yield first, k, s
 
 
-def _fitted(values: Tensor, first: int, noise: float) -> tuple[float, float] | None:
+def _fitted(values: Tensor, place: Tensor, noise: float) -> tuple[float, float] | None:
     """Shape and scale by least squares on logarithms, where the numbers are all of one sign but at time 0."""
     size = values.abs()
-    place = torch.arange(len(values), dtype=torch.float64) + first
-    if first == 0 and float(size[0]) > 2 * noise * float(size.max()):
+    if float(place[0]) == 0 and float(size[0]) > 2 * noise * float(size.max()):
         return None
     known = (size > 1e-5 * size.max()) & (place > 0)
     if int(known.sum()) < 6 or bool((values[known].sign() != values[known][0].sign()).any()):

@@ -81,17 +81,17 @@ def _half(values: Tensor, mirror: str, odd: bool) -> Tensor:
 
 def _sign(values: Tensor, axes: tuple[int, ...], noise: float) -> int:
     """1 for a table that is the same mirrored, -1 for the opposite, 0 for neither; few places come first."""
-    axis = axes[0]
-    few = torch.linspace(0, values.shape[axis] // 2 - 1, _FEW).long()
-    ends = values.index_select(axis, few), values.index_select(axis, values.shape[axis] - 1 - few)
-    rest = [a for a in axes if a != axis]
-    sign = _alike(ends[0].double(), ends[1].flip(rest).double() if rest else ends[1].double(), noise)
-    if not sign:
+    few = ends = values
+    for axis, size in enumerate(values.shape):
+        places = torch.linspace(0, size - 1, min(_FEW, size)).long()
+        few = few.index_select(axis, places)
+        ends = ends.index_select(axis, size - 1 - places if axis in axes else places)
+    if not _alike(few.double(), ends.double(), noise):
         return 0
     whole = values.to("cpu", torch.float64)
     if not bool(whole.isfinite().all()) or bool((whole == whole.reshape(-1)[0]).all()):
         return 0
-    return sign if _alike(whole, whole.flip(axes), noise) == sign else 0
+    return _alike(whole, whole.flip(axes), noise)
 
 
 def _alike(values: Tensor, mirrored: Tensor, noise: float) -> int:
