@@ -101,21 +101,30 @@ def _parts(weight: Tensor, groups: int, blocks: int) -> Tensor:
 
 def _looking_so(weight: Tensor) -> list[tuple[int, int]]:
     """The sizes at which samples of two parts have rank one; those of one shape are judged at once."""
-    rows, columns = weight.shape
-    numbers = weight.numpy()
-    samples: dict[tuple[int, int], list[tuple[tuple[int, int], Tensor]]] = {}
-    for groups, blocks in _sizes(rows, columns):
-        down = np.linspace(0, rows // groups - 1, min(rows // groups, SAMPLE)).astype(np.int64)
-        along = np.linspace(0, columns // blocks - 1, min(columns // blocks, SAMPLE)).astype(np.int64)
-        for group, block in ((0, 0), (groups // 2, blocks - 1)):
-            at = (down * groups + group)[:, None], along + block * (columns // blocks)
-            part = torch.from_numpy(numbers[at])
-            samples.setdefault((len(down), len(along)), []).append(((groups, blocks), part))
-    bad: set[tuple[int, int]] = set()
-    for shape, taken in samples.items():
-        held = share(torch.stack([part for _, part in taken])) >= (1 + min(usual_share(*shape), 0.8)) / 2
-        bad |= {size for (size, _), good in zip(taken, held.tolist(), strict=True) if not good}
-    return [size for size in _sizes(rows, columns) if size not in bad]
+    sizes = list(_sizes(*weight.shape))
+    for late in (False, True):  # the second part is seen only where the first one passed
+        samples: dict[tuple[int, ...], list[tuple[tuple[int, int], Tensor]]] = {}
+        for size in sizes:
+            part = _sample(weight, size, late)
+            samples.setdefault(tuple(part.shape), []).append((size, part))
+        bad: set[tuple[int, int]] = set()
+        for shape, taken in samples.items():
+            held = share(torch.stack([part for _, part in taken]))
+            least = (1 + min(usual_share(shape[0], shape[1]), 0.8)) / 2
+            bad |= {size for (size, _), own in zip(taken, held.tolist(), strict=True) if own < least}
+        sizes = [size for size in sizes if size not in bad]
+    return sizes
+
+
+def _sample(weight: Tensor, size: tuple[int, int], late: bool) -> Tensor:
+    """Some rows and columns of the first part of a size, or of a later one."""
+    (groups, blocks), (rows, columns) = size, weight.shape
+    down = np.linspace(0, rows // groups - 1, min(rows // groups, SAMPLE)).astype(np.int64)
+    along = np.linspace(0, columns // blocks - 1, min(columns // blocks, SAMPLE)).astype(np.int64)
+    group, block = (groups // 2, blocks - 1) if late else (0, 0)
+    return torch.from_numpy(
+        weight.numpy()[(down * groups + group)[:, None], along + block * (columns // blocks)]
+    )
 
 
 def _random(groups: int, blocks: int, tall: int, wide: int, bias: bool = False) -> Matrix:

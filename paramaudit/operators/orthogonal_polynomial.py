@@ -2,9 +2,9 @@
 
 What it finds:    A matrix of the values of the polynomials of degree 0, 1, 2, ... of Legendre, Chebyshev
                   (both kinds) or Gegenbauer (3/2 and 2) at uniform, Chebyshev or Gauss-Legendre nodes,
-                  ascending or descending, or its transpose: projections on polynomials,
-                  polynomial features, quadrature transforms. Normalised as in textbooks, to unit length, or with a stored gain a row; the
-                  nodes unweighted, weighted so that all columns have unit length, or with a stored weight.
+                  ascending or descending, or its transpose: projections on polynomials, polynomial
+                  features, quadrature transforms. Rows as in textbooks, of unit length, or with a stored
+                  gain each; columns plain, of unit length, or with a stored weight each.
 Why it matters:   m n numbers are none, or the gains and weights that have no formula.
 Proof:            The gap to the original is bounded for all inputs and compared with the original's own
                   rounding. The second row over the first is the node up to an affine map, which says which
