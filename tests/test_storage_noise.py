@@ -58,3 +58,9 @@ def test_no_difference_needs_no_explanation() -> None:
     assert storage_noise(table(2), table(2)) == ""
     assert storage_noise(torch.zeros(0, 4), torch.zeros(0, 4)) == ""
     assert storage_noise(torch.tensor([[float("nan")]]), torch.zeros(1, 1)) == ""
+
+
+@pytest.mark.parametrize("size", [1e-16, 1e-9, 1e-5])
+def test_noise_far_below_a_format_is_not_its_noise(size: float) -> None:
+    values = table(3)
+    assert storage_noise(values * (1 + size), values) == ""

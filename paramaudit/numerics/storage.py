@@ -11,6 +11,9 @@ FLOATS = (torch.float16, torch.bfloat16)
 LEVELS = 127
 """Positive steps of a row in eight bits, symmetric about zero."""
 
+REACHED = 0.1
+"""Rounding to nearest reaches this part of half a unit somewhere, also where a fit took up some of it."""
+
 
 def storage_noise(held: Tensor, meant: Tensor) -> str:
     """In words, which shorter storage of ``meant`` would explain every difference from ``held``.
@@ -33,12 +36,17 @@ def storage_noise(held: Tensor, meant: Tensor) -> str:
     if not bool(apart.isfinite().all()) or not bool((apart > 0).any()):
         return ""
     for dtype in FLOATS:
-        if bool((apart <= _half_unit(meant, dtype)).all()):
+        if _explains(apart, _half_unit(meant, dtype)):
             return str(dtype).removeprefix("torch.")
     rows = meant.abs().amax(-1, keepdim=True) if meant.dim() else meant.abs()
-    step = rows / LEVELS
     # the scale is read off the largest number, which the fit knows to a step itself
-    return "int8 with one scale a row" if bool((apart <= 0.5 * step * (1 + 1 / LEVELS)).all()) else ""
+    half = 0.5 * rows / LEVELS * (1 + 1 / LEVELS)
+    return "int8 with one scale a row" if _explains(apart, half) else ""
+
+
+def _explains(apart: Tensor, half: Tensor) -> bool:
+    """Whether no difference is above half a unit, and the largest is not far smaller still."""
+    return bool((apart <= half).all()) and bool((apart > REACHED * half).any())
 
 
 def told(held: Tensor, meant: Tensor) -> str:
