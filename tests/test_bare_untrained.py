@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from bare_numbers import audited, learned, of
 from torch import Tensor, nn
 
+from paramaudit.audit import Options, open_target, scan_loaded
 from paramaudit.bare.untrained import LEVEL
 from paramaudit.records import Tier
 
@@ -149,6 +151,16 @@ def test_the_optimizer_says_what_it_never_saw(groups: int, named: bool) -> None:
     assert found["forgotten.weight"].arguments == {"evidence": "no state"}
     assert {f.tier for f in found.values()} == {Tier.SUSPECTED}
     assert audit.model.parameters == 12 * 5 + 18 + 20  # the state is not counted
+
+
+@pytest.mark.parametrize("key", ["optimizer", "optimizer_state_dict"])
+def test_a_training_checkpoint_is_read_with_its_optimizer(tmp_path: Path, key: str) -> None:
+    tensors, optimizer = checkpoint()
+    torch.save({"model": tensors, key: optimizer, "epoch": 3}, tmp_path / "last.ckpt")
+    loaded = open_target(str(tmp_path / "last.ckpt"))
+    audit = scan_loaded(loaded, Options(), lambda _stage: None).audit
+    assert "forgotten.bias" in {f.tensors[0] for f in of(audit, "untrained")}
+    assert audit.model.parameters == 12 * 5 + 18 + 20
 
 
 def test_groups_without_names_cannot_be_told_apart() -> None:
