@@ -1,4 +1,4 @@
-"""Cosine transforms of types 1 to 4 by real FFT, without factors: as ``scipy.fft.dct`` has them."""
+"""Cosine, sine and Hartley transforms by real FFT, without factors: as ``scipy.fft`` has the first two."""
 
 from __future__ import annotations
 
@@ -57,3 +57,38 @@ def cosines_4(x: Tensor) -> Tensor:
 
 
 COSINES = (cosines_1, cosines_2, cosines_3, cosines_4)
+
+
+def sines_1(x: Tensor) -> Tensor:
+    """Continued oddly on both ends, x is periodic after 2 (n + 1) points."""
+    sines: Tensor = -torch.fft.rfft(torch.cat([F.pad(x, (1, 1)), -x.flip(-1)], dim=-1)).imag
+    return sines[..., 1:-1]
+
+
+def sines_2(x: Tensor) -> Tensor:
+    """Row k is row n - 1 - k of the cosines, with every second point negative."""
+    return cosines_2(_alternating(x)).flip(-1)
+
+
+def sines_3(x: Tensor) -> Tensor:
+    """The steps of type 2 backwards."""
+    return _alternating(cosines_3(x.flip(-1)))
+
+
+def sines_4(x: Tensor) -> Tensor:
+    """The cosines of the points backwards, every second output negative."""
+    return _alternating(cosines_4(x.flip(-1)))
+
+
+def _alternating(x: Tensor) -> Tensor:
+    return x * (1 - 2 * (torch.arange(x.shape[-1], device=x.device) % 2))
+
+
+SINES = (sines_1, sines_2, sines_3, sines_4)
+
+
+def hartley(sign: int, x: Tensor) -> Tensor:
+    """Bins above the middle are those below it with the other sign."""
+    spectrum = torch.fft.rfft(x)
+    real, sine = spectrum.real, spectrum.imag * -sign
+    return torch.cat([real + sine, (real - sine)[..., 1 : (x.shape[-1] + 1) // 2].flip(-1)], dim=-1)

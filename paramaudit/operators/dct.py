@@ -5,7 +5,8 @@ What it finds:    A matrix whose rows are different rows of the discrete cosine 
                   signs of rows, and the outer rows and columns weighted as in the plain, the orthonormal, a
                   transposed or an inverse transform (type 3 is the inverse and the transpose of type 2; 1
                   and 4 are their own). Usual normalisations are computed; another gain is stored as one
-                  number or, where rows differ, m. Half a bin beside type 2 is type 4.
+                  number or, where rows differ, m. Half a bin beside type 2 is type 4. Square ones are
+                  also found under n scales and an order of their columns.
 Why it matters:   m n numbers are none, and a product costs O(n log n).
 Proof:            The gap to the original is bounded for all inputs and compared with the original's own
                   rounding. Type and rows are where the orthonormal transform of a row is one-hot; the outer
@@ -22,26 +23,19 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from paramaudit.numerics.gauge import Gauged
 from paramaudit.numerics.noise import stored
-from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows, nearest
-from paramaudit.numerics.trigonometric import COSINES
+from paramaudit.numerics.real_transforms import cosine, fitted
+from paramaudit.numerics.transform_rows import TransformRows, nearest
 from paramaudit.records import Example, Matrix, Operator
 
 
-def transform(size: int, kind: int) -> Transform:
-    """``scipy.fft.dct(x, kind)``; in type 1, n - 1 takes the place of n in usual gains."""
-    points = size - (kind == 1)
-    rows = {1: (0, size - 1), 2: (0,)}.get(kind, ())
-    columns = {1: (0, size - 1), 3: (0,)}.get(kind, ())
-    return Transform(
-        size, COSINES[kind - 1], points, 2.0 * points, rows, columns, SCIPY_NORMS, {"type": kind}
-    )
-
-
-def propose(view: Matrix) -> TransformRows | None:
-    """The nearest of the four types."""
+def propose(view: Matrix) -> TransformRows | Gauged | None:
+    """The nearest of the four types; where none is very near, under scales and an order of the columns."""
     size = view.weight.shape[1]
-    return nearest(view, [transform(size, kind) for kind in (2, 4, 3, 1)]) if size >= 4 else None
+    if size < 4:
+        return None
+    return fitted(view, "dct", nearest(view, [cosine(size, kind) for kind in (2, 4, 3, 1)]))
 
 
 def _matrix(size: int, kind: int, norm: str = "backward") -> NDArray[np.float64]:

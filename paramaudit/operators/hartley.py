@@ -4,7 +4,8 @@ What it finds:    A matrix whose rows are different rows of the Hartley transfor
                   Fourier bins: all of them, a range, a subset, in any order. A common gain or one a row,
                   signs of rows; with cos - sin, which are the same rows backwards, bins are counted the
                   other way (``sign`` -1). Usual normalisations are computed; another gain is stored as one
-                  number or, where rows differ, m.
+                  number or, where rows differ, m. Square ones are
+                  also found under n scales and an order of their columns.
 Why it matters:   m n numbers are none, and a product costs O(n log n).
 Proof:            The gap to the original is bounded for all inputs and compared with the original's own
                   rounding. Rows are where the orthonormal transform of a row is one-hot.
@@ -16,41 +17,28 @@ Source:           Bracewell, The Hartley Transform (1986), chapters 3 and 4; J. 
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from paramaudit.numerics.gauge import Gauged
 from paramaudit.numerics.noise import stored
-from paramaudit.numerics.transform_rows import Transform, TransformRows, nearest
+from paramaudit.numerics.real_transforms import fitted, hartley
+from paramaudit.numerics.transform_rows import TransformRows, nearest
 from paramaudit.records import Example, Matrix, Operator
 
-NORMS = {"1": "backward", "1/n": "forward", "1/sqrt(n)": "ortho"}
 
-
-def transform(size: int, sign: int = 1) -> Transform:
-    """``sum_t x[t] (cos(2 pi k t / n) + sign sin(2 pi k t / n))`` for k = 0 ... n - 1."""
-    return Transform(size, partial(_hartley, sign), size, float(size), norms=NORMS, labels={"sign": sign})
-
-
-def _hartley(sign: int, x: Tensor) -> Tensor:
-    """Bins above the middle are those below it with the other sign."""
-    spectrum = torch.fft.rfft(x)
-    real, sine = spectrum.real, spectrum.imag * -sign
-    return torch.cat([real + sine, (real - sine)[..., 1 : (x.shape[-1] + 1) // 2].flip(-1)], dim=-1)
-
-
-def propose(view: Matrix) -> TransformRows | None:
-    """The rows, counted the other way where only then they are a range."""
+def propose(view: Matrix) -> TransformRows | Gauged | None:
+    """The rows, counted the other way where only then they are a range; or columns scaled and reordered."""
     size = view.weight.shape[1]
-    if size < 4:
-        return None
-    found = nearest(view, [transform(size)])
+    return fitted(view, "hartley", _plain(view)) if size >= 4 else None
+
+
+def _plain(view: Matrix) -> TransformRows | None:
+    size = view.weight.shape[1]
+    found = nearest(view, [hartley(size)])
     if found is None or found.rows is None:
         return found
-    other = nearest(view, [transform(size, -1)])
+    other = nearest(view, [hartley(size, -1)])
     return found if other is None or other.rows is not None else other
 
 

@@ -1,0 +1,90 @@
+"""The cosine, sine and Hartley transforms as they are known by name, alone or under scales and orders."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from paramaudit.numerics import trigonometric
+from paramaudit.numerics.gauge import Gauged
+from paramaudit.numerics.hidden_rows import Family, hidden
+from paramaudit.numerics.noise import left_over
+from paramaudit.numerics.relabel import (
+    cosines_by_constant,
+    cosines_by_square,
+    hartley_columns,
+    sines_between,
+    sines_by_constant,
+    sines_by_square,
+)
+from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows
+from paramaudit.records import Matrix
+
+HARTLEY_NORMS = {"1": "backward", "1/n": "forward", "1/sqrt(n)": "ortho"}
+
+
+def cosine(size: int, kind: int) -> Transform:
+    """``scipy.fft.dct(x, kind)``; in type 1, n - 1 takes the place of n in usual gains."""
+    points = size - (kind == 1)
+    rows = {1: (0, size - 1), 2: (0,)}.get(kind, ())
+    columns = {1: (0, size - 1), 3: (0,)}.get(kind, ())
+    apply = trigonometric.COSINES[kind - 1]
+    return Transform(size, apply, points, 2.0 * points, rows, columns, SCIPY_NORMS, {"type": kind})
+
+
+def sine(size: int, kind: int) -> Transform:
+    """``scipy.fft.dst(x, kind)``; in type 1, n + 1 takes the place of n in usual gains."""
+    points = size + (kind == 1)
+    rows = (size - 1,) if kind == 2 else ()
+    columns = (size - 1,) if kind == 3 else ()
+    apply = trigonometric.SINES[kind - 1]
+    return Transform(size, apply, points, 2.0 * points, rows, columns, SCIPY_NORMS, {"type": kind})
+
+
+def hartley(size: int, sign: int = 1) -> Transform:
+    """``sum_t x[t] (cos(2 pi k t / n) + sign sin(2 pi k t / n))`` for k = 0 ... n - 1."""
+    apply = partial(trigonometric.hartley, sign)
+    return Transform(size, apply, size, float(size), norms=HARTLEY_NORMS, labels={"sign": sign})
+
+
+def fitted(view: Matrix, name: str, plain: TransformRows | None) -> TransformRows | Gauged | None:
+    """The plain rows where they fit; else the transform under a gauge, where it has this name.
+
+    Under signs and orders of both sides some of these transforms are one another (a sine transform of type
+    4 is the cosine one backwards, with alternating signs); the name is that of the one that stores least.
+    """
+    if plain is None:
+        return _named(view, name)
+    size = view.weight.shape[1]
+    with torch.no_grad():
+        table = plain(torch.eye(size, dtype=torch.float64)).T
+        if plain.bias is not None:
+            table = table - plain.bias[:, None]
+    left = left_over(view.weight - table, view.weight)
+    if left <= 256 * max(view.noise, 2.0**-50):
+        return plain
+    found = _named(view, name, 0.5 * left)
+    return plain if found is None else found
+
+
+def _named(view: Matrix, name: str, most: float = 1.0) -> Gauged | None:
+    found = hidden(view, _families(view.weight.shape[1]), most)
+    return found[1] if found is not None and found[0] == name else None
+
+
+def _families(size: int) -> list[Family]:
+    """How the columns of each are found; of two that store the same the first is named."""
+    dct = {kind: cosine(size, kind) for kind in (2, 4, 3, 1)}
+    dst = {kind: sine(size, kind) for kind in (2, 4, 3, 1)}
+    return [
+        Family("dct", dct[2], cosines_by_constant),
+        Family("dst", dst[2], sines_by_constant),
+        Family("dct", dct[3], cosines_by_constant, dct[2]),
+        Family("dst", dst[3], sines_by_constant, dst[2]),
+        Family("dct", dct[4], cosines_by_square),
+        Family("dst", dst[4], sines_by_square),
+        Family("dct", dct[1], cosines_by_constant),
+        Family("dst", dst[1], sines_between),
+        Family("hartley", hartley(size), hartley_columns),
+    ]
