@@ -67,8 +67,8 @@ def propose(view: Matrix) -> Gauged | None:
         weight.shape[0] != size
         or size < 4
         or size & (size - 1)
-        or not usable(view)
         or not one_modulus(weight)
+        or not usable(view)
     ):
         return None
     labels = bit_labels(weight)
