@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from paramaudit.numerics.storage import dtype_name
+
 _SHORTER = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float32)
 _FEW = 8
 _BITS = (4, 8)
@@ -29,7 +31,7 @@ def kind_of(original: Tensor, copy: Tensor) -> str:
 def _kinds(original: Tensor, copy: Tensor) -> Iterator[str]:
     for dtype in _SHORTER:
         if torch.finfo(dtype).eps > torch.finfo(original.dtype).eps and _same(original.to(dtype), copy):
-            yield f"rounded to {_name(dtype)}"
+            yield f"rounded to {dtype_name(dtype)}"
     zero = (copy == 0) & (original != 0)
     if bool(zero.any()) and _same(original.masked_fill(zero, 0.0), copy):
         before, after = _share(original == 0), _share(copy == 0)
@@ -101,7 +103,3 @@ def _same(made: Tensor, copy: Tensor) -> bool:
 
 def _share(mask: Tensor) -> str:
     return f"{100 * float(mask.double().mean()):.3g} %"
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

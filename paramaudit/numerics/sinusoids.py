@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from paramaudit.numerics.storage import dtype_name
+
 _WIDE, _NARROW = torch.float64, torch.float32
 
 
@@ -31,7 +33,7 @@ class Recipe:
     @property
     def words(self) -> str:
         """What is computed how."""
-        product, wave = (str(d).removeprefix("torch.") for d in (self.product, self.wave))
+        product, wave = (dtype_name(d) for d in (self.product, self.wave))
         return f"frequencies by {self.rates}, angles in {product}, sines in {wave}"
 
     @property

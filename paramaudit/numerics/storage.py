@@ -11,6 +11,9 @@ FLOATS = (torch.float16, torch.bfloat16)
 LEVELS = 127
 """Positive steps of a row in eight bits, symmetric about zero."""
 
+_OFF_GRID = 1e-4
+"""Parts of a step: a scale that was itself rounded, to float32 at the shortest, puts numbers this far off."""
+
 REACHED = 0.1
 """Rounding to nearest reaches this part of half a unit somewhere, also where a fit took up some of it."""
 
@@ -37,22 +40,58 @@ def storage_noise(held: Tensor, meant: Tensor) -> str:
         return ""
     for dtype in FLOATS:
         if _explains(apart, _half_unit(meant, dtype)):
-            return str(dtype).removeprefix("torch.")
+            return dtype_name(dtype)
     rows = meant.abs().amax(-1, keepdim=True) if meant.dim() else meant.abs()
     # the scale is read off the largest number, which the fit knows to a step itself
     half = 0.5 * rows / LEVELS * (1 + 1 / LEVELS)
     return "int8 with one scale a row" if _explains(apart, half) else ""
 
 
+def told(held: Tensor, meant: Tensor) -> str:
+    """The same as a clause to end a reason with, e.g. ``"; every difference is within what ..."``."""
+    name = storage_noise(held, meant)
+    return f"; every difference is within what storage in {name} leaves" if name else ""
+
+
+def told_exactly(held: Tensor, meant: Tensor) -> str:
+    """A clause that names the shorter storage of ``meant`` that leaves ``held`` itself, number for number.
+
+    Args:
+        held: the numbers as they are, of any shape and floating dtype.
+        meant: the computed ones, of the same shape and dtype.
+
+    Returns:
+        empty where no shorter storage leaves these numbers.
+    """
+    for dtype in FLOATS:
+        shorter = torch.finfo(dtype).bits < torch.finfo(held.dtype).bits
+        if shorter and torch.equal(meant.to(dtype).to(held.dtype), held):
+            return f"; they are the computed ones as {dtype_name(dtype)} stores them"
+    if _whole_steps(held.double(), meant.double()):
+        return "; they are the computed ones as int8 with a scale stores them"
+    return ""
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype as it is named to people, e.g. ``float16``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _whole_steps(held: Tensor, meant: Tensor) -> bool:
+    """Whether ``held`` are whole multiples of a step of all or of their row, nearest to ``meant``."""
+    for sizes in (held.abs().max(), held.abs().amax(-1, keepdim=True)):
+        step = sizes / LEVELS
+        levels = held / step.clamp_min(torch.finfo(torch.float64).tiny)
+        whole = float((levels - levels.round()).abs().max()) <= _OFF_GRID
+        near = (held - meant).abs() <= (0.5 + _OFF_GRID) * step + 1e-7 * sizes
+        if whole and bool(near.all()):
+            return True
+    return False
+
+
 def _explains(apart: Tensor, half: Tensor) -> bool:
     """Whether no difference is above half a unit, and the largest is not far smaller still."""
     return bool((apart <= half).all()) and bool((apart > REACHED * half).any())
-
-
-def told(held: Tensor, meant: Tensor) -> str:
-    """The same as a clause to end a reason with, e.g. ``"; all of it is what storage in float16 leaves"``."""
-    name = storage_noise(held, meant)
-    return f"; every difference is within what storage in {name} leaves" if name else ""
 
 
 def _half_unit(values: Tensor, dtype: torch.dtype) -> Tensor:

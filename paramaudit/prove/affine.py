@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from paramaudit.numerics.exact import affine
 from paramaudit.numerics.norms import spectral_norm_above, spectral_norm_below, top_direction
+from paramaudit.numerics.storage import dtype_name
 from paramaudit.prove.rounding import PER, Run, witness
 from paramaudit.prove.tiers import graded
 from paramaudit.records import Evidence, Matrix, Measured, Tier
@@ -128,7 +129,7 @@ def _same_numbers(original: Matrix, candidate: Matrix) -> str:
     ours = _joined(original.weight, original.bias)
     if torch.equal(theirs, ours):
         return "the candidate computes the same numbers, to the last bit"
-    name = str(original.dtype).removeprefix("torch.")
+    name = dtype_name(original.dtype)
     for stored, computed in ((ours, theirs), (theirs, ours)):
         if torch.equal(stored, computed.to(original.dtype).to(torch.float64)):
             return f"every stored number is the computed one rounded to {name}"

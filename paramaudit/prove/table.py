@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paramaudit.numerics.storage import dtype_name, told_exactly
 from paramaudit.prove.tiers import BOUNDED_UP_TO
 from paramaudit.records import Evidence, Measured, Table, Tier
-
-_SHORTER = (torch.float16, torch.bfloat16)
-_LEVELS = 127
 
 
 def judge_table(view: Table, computed: Tensor) -> Evidence:
@@ -28,10 +26,10 @@ def judge_table(view: Table, computed: Tensor) -> Evidence:
         return Evidence(Tier.REFUTED, f"the computed and the stored table have shapes {shapes}")
     stored, made = view.values.detach().cpu().to(view.dtype), computed.detach().cpu().to(view.dtype)
     if not torch.equal(stored.to(view.values.dtype), view.values.detach().cpu()):
-        return Evidence(Tier.REFUTED, f"the table has numbers that {_name(view.dtype)} does not hold")
+        return Evidence(Tier.REFUTED, f"the table has numbers that {dtype_name(view.dtype)} does not hold")
     if not bool(stored.isfinite().all()) or not bool(made.isfinite().all()):
         return Evidence(Tier.REFUTED, "numbers that are NaN or infinite are not compared")
-    name = _name(view.dtype)
+    name = dtype_name(view.dtype)
     if same_bits(stored, made):
         reason = f"each of the {stored.numel()} stored numbers is the computed one rounded to {name}"
         return Evidence(Tier.EXACT, reason, gap=Measured(0.0, "max", "entry"))
@@ -45,37 +43,9 @@ def judge_table(view: Table, computed: Tensor) -> Evidence:
         return Evidence(Tier.REFUTED, reason, gap=gap)
     if value == 0.0:
         reason = f"the stored numbers are the computed ones but for the sign of zeros in {name}"
-    return Evidence(Tier.BOUNDED, reason + _storage(stored, made), gap=gap)
+    return Evidence(Tier.BOUNDED, reason + told_exactly(stored, made), gap=gap)
 
 
 def same_bits(stored: Tensor, made: Tensor) -> bool:
     """Whether two tensors of one dtype hold the same numbers; 0.0 and -0.0 are two."""
     return torch.equal(stored, made) and torch.equal(stored.signbit(), made.signbit())
-
-
-def _storage(stored: Tensor, made: Tensor) -> str:
-    """Words for a gap that is what storing the computed numbers in fewer bits leaves."""
-    for dtype in _SHORTER:
-        if torch.finfo(dtype).bits < torch.finfo(stored.dtype).bits:
-            short = made.to(dtype)
-            if torch.equal(short.to(stored.dtype), stored):
-                return f"; they are the computed ones as {_name(dtype)} stores them"
-    if _as_integers(stored.double(), made.double()):
-        return "; they are the computed ones as int8 with a scale stores them"
-    return ""
-
-
-def _as_integers(stored: Tensor, made: Tensor) -> bool:
-    """Whether the stored numbers are whole multiples of a step, nearest to the computed ones."""
-    for sizes in (stored.abs().max(), stored.abs().amax(-1, keepdim=True)):
-        step = sizes / _LEVELS
-        levels = stored / step.clamp_min(torch.finfo(torch.float64).tiny)
-        whole = float((levels - levels.round()).abs().max()) <= 1e-4
-        near = (stored - made).abs() <= (0.5 + 1e-4) * step + 1e-7 * sizes
-        if whole and bool(near.all()):
-            return True
-    return False
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

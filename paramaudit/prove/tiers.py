@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from paramaudit.numerics.storage import dtype_name
 from paramaudit.prove.rounding import PER
 from paramaudit.records import Evidence, Measured, Tier
 
@@ -47,7 +48,7 @@ def graded(
             ``("input x", "the map's norm", "map")``.
     """
     inputs, whole, thing = words
-    name = str(dtype).removeprefix("torch.")
+    name = dtype_name(dtype)
     tier = earned(gap.value, seen.value, size, noise)
     if tier is Tier.REFUTED:
         return None
