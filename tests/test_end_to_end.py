@@ -148,6 +148,7 @@ def test_nothing_but_the_documents_is_written(flow: Flow) -> None:
     assert names(flow.folder) == {
         *("net.py", "net.refactored.pt2"),
         *(f".paramaudit/{name}.json" for name in ("audit", "certificate", "comparison")),
+        ".paramaudit/certificate.witness.safetensors",
     }
     assert digest(flow.folder / "net.py") == flow.before
 
@@ -192,16 +193,19 @@ def test_the_certificates_hold(flow: Flow) -> None:
         assert certificate["equivalent"] is True
         assert certificate["tier"] in ("exact", "rounding")
         assert [output["name"] for output in certificate["outputs"]] == ["filtered", "score"]
-        assert all(output["max_abs"] < 1e-4 for output in certificate["outputs"])
+        for output in certificate["outputs"]:
+            # over all inputs that were tried, which reach some thousands: the last place there is 5e-4
+            assert output["max_abs"] < 1e-3
+            assert output["max_abs"] <= 1.001 * (output["original_error"] + output["refactored_error"])
 
 
 def test_a_second_scan_says_the_same(flow: Flow, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET, encoding="utf-8")
     again = call(tmp_path, "scan", "net.py:build", "--format", "json").document
     first = flow.scan.document
-    for document in (again, first):
-        document.pop("seconds", None)
-    assert again == first
+    # without the seconds that each recogniser took
+    plain = [{**document, "looked": sorted(document["looked"])} for document in (again, first)]
+    assert plain[0] == plain[1]
 
 
 STANDALONE = """

@@ -51,9 +51,20 @@ def budget(original: Program, refactored: Program, *, quick: bool = False) -> Bu
     runs = int((_QUICK_SECONDS if quick else _SECONDS) / one)
     large = numbers > 20_000_000
     if quick:
-        return Budget(_within(runs // 4, 8, 40), _within(runs // 40, 2, 12), 1, 1, 0, 40, 9, 4096, not large)
+        starts = 0 if large else 1
+        return Budget(
+            _within(runs // 4, 8, 40),
+            _within(runs // 40, 2, 12),
+            starts,
+            starts,
+            0,
+            40,
+            9,
+            512 if large else 4096,
+            not large,
+        )
     if large:
-        return Budget(_within(runs, 12, 36), _within(runs // 15, 3, 8), 1, 2, 0, 16, 5, 4096, thorough=False)
+        return Budget(_within(runs, 12, 36), _within(runs // 15, 3, 8), 1, 2, 0, 16, 5, 1024, thorough=False)
     return Budget(
         _within(runs // 2, 24, 240),
         _within(runs // 8, 8, 48),

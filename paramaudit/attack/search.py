@@ -91,14 +91,15 @@ class _Search:
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
         self.memory = Memory()
-        self.judge = Judge(self.original, self.refactored, self.memory, self.seed)
+        self.judge = Judge(self.original, self.refactored, self.memory, self.seed, self.budget.thorough)
         lengths = LENGTHS if self.budget.thorough else LENGTHS[:1]
         self.frames = frames(self.original, many=self.budget.many, lengths=lengths)
         self.kinds = self._kinds()
 
     def run(self) -> _Found | None:
         """The first input that differs, None where none was found."""
-        doubtful = [found for found in map(self._calibrate, self._calibration()) if found is not None]
+        calibrated = (self._calibrate(*one) for one in self._calibration())
+        doubtful = [found for found in calibrated if found is not None]
         for inputs in doubtful:  # again, now that the original's usual rounding is known
             found = self._judge(inputs, counted=False)
             if found is not None:
@@ -143,16 +144,23 @@ class _Search:
             return None
         self.judged += 1
         self.ties += judged.tied
-        for error in judged.errors:
-            self.errors[error.name] = _largest(self.errors.get(error.name), error)
+        if judged.reason:
+            self._note(judged)
         if judged.worst >= self.worst or not self.best:
             self.worst, self.best = judged.worst, inputs
         if judged.reason:
             return _Found(inputs, judged)
         return None
 
-    def _calibrate(self, inputs: list[Any]) -> list[Any] | None:
-        """Judge an ordinary input and remember the original's rounding; the input when it is doubtful."""
+    def _note(self, judged: Judged) -> None:
+        for error in judged.errors:
+            self.errors[error.name] = _largest(self.errors.get(error.name), error)
+
+    def _calibrate(self, inputs: list[Any], usual: bool) -> list[Any] | None:
+        """Judge an ordinary input and remember the original's rounding; the input when it is doubtful.
+
+        Errors of outputs are absolute, so those on inputs as large as the ``usual`` are told.
+        """
         judged = self.judge.judge(inputs, look_for_ties=self.budget.thorough)
         if not judged.ran:
             return None
@@ -160,22 +168,23 @@ class _Search:
         if judged.reason:
             return inputs
         self.count, self.judged, self.ties = self.count + 1, self.judged + 1, self.ties + judged.tied
-        for error in judged.errors:
-            self.errors[error.name] = _largest(self.errors.get(error.name), error)
+        if usual:
+            self._note(judged)
         self.worst = max(self.worst, judged.worst)
         self.best = self.best or inputs
         return None
 
-    def _calibration(self) -> Iterator[list[Any]]:
-        """The example, and ordinary inputs at several scales and of several sizes."""
-        yield list(examples(self.original))
+    def _calibration(self) -> Iterator[tuple[list[Any], bool]]:
+        """The example, and ordinary inputs at several scales and of several sizes; which are no larger."""
+        yield list(examples(self.original)), True
         for i, scale in enumerate(_CALIBRATION[: self.budget.judged]):
             sizes = self.frames[(i + 1) % len(self.frames)]
             drawn = draw(self.kinds, sizes, 0, self.generator)
-            yield [
+            inputs = [
                 dense(k, s, scale, self.generator) if is_real(v) and s is not None else v
                 for v, k, s in zip(drawn, self.kinds, sizes, strict=True)
             ]
+            yield inputs, scale <= 1.0
 
     def _stream(self) -> Iterator[list[Any]]:
         yield from self._ids()
