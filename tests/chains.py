@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from paramaudit.records import Matrix
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Many small products are quicker on one thread, most of all beside other work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
 
 Layers = list[tuple[Tensor, Tensor | None]]
 

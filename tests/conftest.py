@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from faked_pipeline import ATLAS, Pipeline
+from hypothesis import settings
 
 from paramaudit import audit
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # each worker has a core
+
+# For every file alike, whichever of them are collected, and with the same examples in each run.
+settings.register_profile("paramaudit", deadline=None, max_examples=40, derandomize=True, database=None)
+settings.load_profile("paramaudit")
 
 
 @pytest.fixture
@@ -25,3 +31,12 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pipeline:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)
     return fake
+
+
+@pytest.fixture(scope="module")
+def single_threaded() -> Iterator[None]:
+    """Many small products are quicker on one thread, most of all beside other work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

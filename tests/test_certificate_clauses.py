@@ -96,3 +96,59 @@ def test_what_is_unused_depends_on_what_is_read() -> None:
     (one,) = found(TwoHeads(), torch.randn(2, 4), "unused", read=("first",))
     assert one.requires == ("only output first is read",)
     assert found(TwoHeads(), torch.randn(2, 4), "unused") == []
+
+
+class Values(nn.Module):
+    """Attention whose value bias passes through to the output projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(8, 2, dropout=0.1, batch_first=True)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.inner(tokens, tokens, tokens, need_weights=False)[0]
+        return out
+
+
+def test_a_value_bias_moves_where_no_attention_is_dropped() -> None:
+    torch.manual_seed(0)
+    model = Values()
+    with torch.no_grad():
+        model.inner.in_proj_bias.normal_()
+    audit = pa.scan(model.eval(), torch.randn(3, 5, 8))
+    moved = [f for f in audit.findings if f.applied_by_default and f.arguments.get("values")]
+    assert moved
+    assert all("eval mode, or no attention dropout" in f.requires for f in moved)
+    keys = [f for f in audit.findings if f.applied_by_default and f.arguments.get("keys")]
+    assert all(f in moved or f.requires == () for f in keys)
+
+
+def test_convolutions_merge_where_the_second_does_not_pad() -> None:
+    model = nn.Sequential(nn.Conv1d(2, 9, 3, padding=1), nn.Conv1d(9, 2, 2))
+    (one,) = found(model, torch.randn(2, 2, 12), "linear-chain")
+    assert one.requires == ("the second convolution does not pad",)
+
+
+class Conditioned(nn.Module):
+    """A linear layer over the input and a stored vector, dropped in training or not."""
+
+    def __init__(self, drop: nn.Module) -> None:
+        super().__init__()
+        self.vector, self.drop, self.mix = nn.Parameter(torch.randn(3)), drop, nn.Linear(7, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        vector = self.drop(self.vector.expand(x.shape[0], 3))
+        out: torch.Tensor = self.mix(torch.cat([x, vector], -1)).tanh()
+        return out
+
+
+@pytest.mark.parametrize(("drop", "needs"), [(nn.Dropout(0.2), ("eval mode",)), (nn.Identity(), ())])
+def test_a_constant_input_is_one_in_eval_mode(drop: nn.Module, needs: tuple[str, ...]) -> None:
+    (one,) = found(Conditioned(drop), torch.randn(2, 4), "constant-input")
+    assert one.requires == needs
+
+
+def test_a_norm_folds_over_a_dropout_in_eval_mode() -> None:
+    model = nn.Sequential(nn.LayerNorm(4), nn.Dropout(0.2), nn.Linear(4, 3), nn.Tanh())
+    (one,) = found(model, torch.randn(2, 4), "norm-affine-fold")
+    assert one.requires == ("eval mode",)

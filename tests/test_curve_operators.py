@@ -7,12 +7,10 @@ import functools
 import io
 import itertools
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from chains import one_thread
 from curve_networks import exact, network, studied
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,15 +25,11 @@ from paramaudit.prove.curve import judge_curves
 from paramaudit.prove.rounding import Run
 from paramaudit.records import Curve, Evidence, Example, Operator, Tier
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 CURVES = looking_at(Curve)
 BY_NAME = {operator.name: operator for operator in OPERATORS}
 FEW = settings(max_examples=8, deadline=None, derandomize=True, database=None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def cases(kind: str) -> list[object]:

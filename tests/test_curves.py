@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from chains import one_thread
 from curve_networks import exact, graph, network, part, studied
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,14 +21,10 @@ from paramaudit.numerics.piecewise import ideal
 from paramaudit.prove.curve import curve_gap, judge_curves, norm_below
 from paramaudit.records import Curve, Tier
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 FEW = settings(max_examples=15, deadline=None, derandomize=True, database=None)
 SEEDS = st.integers(0, 10**6)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def seeded() -> torch.Generator:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.signal
 import torch
-from chains import Layers, chain, one_thread, product, runner, single
+from chains import Layers, chain, product, runner, single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -21,17 +20,13 @@ from paramaudit.operators import OPERATORS
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Evidence, Tier
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 Array = NDArray[np.float64]
 BY_NAME = {operator.name: operator for operator in OPERATORS}
 TIME = ("comb", "delay", "fir", "iir", "toeplitz")
 SEEDS = st.integers(0, 2**32 - 1)
 few = settings(max_examples=8, deadline=None, derandomize=True, database=None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def layers_of(matrix: Array, widths: tuple[int, ...] = (), dtype: torch.dtype = torch.float32) -> Layers:

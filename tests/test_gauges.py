@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import scipy.fft
 import scipy.linalg
 import torch
-from chains import one_thread, product, runner, single
+from chains import product, runner, single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -20,16 +19,12 @@ from paramaudit.operators import OPERATORS
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Evidence
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 Array = NDArray[np.float64]
 BY_NAME = {operator.name: operator for operator in OPERATORS}
 SEEDS = st.integers(0, 2**31 - 1)
 some = settings(max_examples=6, deadline=None, derandomize=True, database=None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def found(

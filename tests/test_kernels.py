@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ import scipy.signal
 import torch
 import torch.nn.functional as F
 from affine_programs import program
-from chains import one_thread
 from pipeline import load, scan
 from torch import Tensor, nn
 
@@ -28,11 +27,7 @@ from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.kernels import apply_kernels
 from paramaudit.records import Finding, Kernel, Loaded, Matrix, Operator, Tier
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("single_threaded")
 
 
 def bank(size: int, taps: np.ndarray) -> np.ndarray:

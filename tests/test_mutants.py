@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 
 import pytest
 import torch
-from chains import one_thread
 from mutants import affine, curves, everything, programs, relu, rewritten, textbook
 from mutants.models import MODELS
 from mutants.verdicts import Outcome, Verdict, missed, settled, share_invisible, table
@@ -16,16 +14,11 @@ from paramaudit.operators import looking_at
 from paramaudit.records import Curve, Matrix, Tier
 
 pytestmark = [
+    pytest.mark.usefixtures("single_threaded"),
     pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*is not leaf Tensor is being accessed.*:UserWarning"),
 ]
 MOST_INVISIBLE = 0.03
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def firsts(view: type) -> list[str]:

@@ -9,14 +9,13 @@ import importlib
 import io
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.signal
 import torch
-from chains import Layers, chain, one_thread, product, runner, single
+from chains import Layers, chain, product, runner, single
 from torch import Tensor, nn
 
 from paramaudit.errors import OptionError
@@ -27,15 +26,11 @@ from paramaudit.plan.offered import proven_affine
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Example, Matrix, Operator, Tier
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 HEADINGS = ("What it finds:", "Why it matters:", "Proof:", "Swap safety:", "Source:")
 MATRICES = looking_at(Matrix)
 BY_NAME = {operator.name: operator for operator in OPERATORS}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def cases(kind: str) -> list[object]:

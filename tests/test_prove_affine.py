@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -11,8 +11,8 @@ import pytest
 import scipy.linalg
 import scipy.signal
 import torch
-from chains import Layers, chain, nudged, one_thread, product, runner, single
-from hypothesis import given, settings
+from chains import Layers, chain, nudged, product, runner, single
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -21,17 +21,10 @@ from paramaudit.prove.affine import dense, gap, judge
 from paramaudit.prove.rounding import COPIES, witness
 from paramaudit.records import Matrix, Tier
 
-settings.register_profile("prove", deadline=None, max_examples=40)
-settings.load_profile("prove")
+pytestmark = pytest.mark.usefixtures("single_threaded")
 
 SEEDS = st.integers(0, 2**31 - 1)
 SIZES = st.integers(1, 12)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def seeded(seed: int = 0) -> torch.Generator:

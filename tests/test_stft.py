@@ -6,14 +6,12 @@ import copy
 import dataclasses
 import io
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import scipy.signal
 import torch
 import torch.nn.functional as F
-from chains import one_thread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -25,16 +23,12 @@ from paramaudit.plan.kernels import on_frames
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Evidence, Example, Kernel, Tier
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 FINDS = pytest.mark.parametrize("example", OPERATOR.finds, ids=lambda example: example.name)
 IGNORES = pytest.mark.parametrize("example", OPERATOR.ignores, ids=lambda example: example.name)
 FEW = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 HALF = (torch.float16, torch.bfloat16)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

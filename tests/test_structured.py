@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 import scipy.linalg
 import scipy.special
 import torch
-from chains import chain, one_thread, product, runner, single
+from chains import chain, product, runner, single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -22,17 +22,13 @@ from paramaudit.operators.orthogonal_polynomial import OrthogonalPolynomial
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Evidence, Matrix, Tier
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 Array = NDArray[np.float64]
 BY_NAME = {operator.name: operator for operator in OPERATORS if operator.view is Matrix}
 SEEDS = st.integers(0, 2**32 - 1)
 DTYPES = st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16])
 few = settings(max_examples=6, deadline=None, derandomize=True, database=None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def hankel(rng: np.random.Generator) -> tuple[Array, int, dict[str, Any]]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from chains import one_thread
 from numpy.typing import NDArray
 
 from paramaudit.numerics.noise import stored
 from paramaudit.operators import OPERATORS
 from paramaudit.records import Matrix
+
+pytestmark = pytest.mark.usefixtures("single_threaded")
 
 Array = NDArray[np.float64]
 BY_NAME = {operator.name: operator for operator in OPERATORS if operator.view is Matrix}
@@ -21,12 +21,6 @@ NAMES = (
     *("block-diagonal", "butterfly", "hankel", "identity", "kronecker"),
     *("low-displacement", "monarch", "monomial", "orthogonal-polynomial"),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def generic(seed: int) -> Array:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from affine_programs import program
-from chains import one_thread
 from torch import Tensor, nn
 
 from paramaudit.graph.surgery import Draft
@@ -22,14 +19,10 @@ from paramaudit.plan.offered import proven_affine
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Evidence, Example, Kernel
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 FINDS = pytest.mark.parametrize("example", OPERATOR.finds, ids=lambda example: example.name)
 IGNORES = pytest.mark.parametrize("example", OPERATOR.ignores, ids=lambda example: example.name)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def judged(view: Kernel) -> Evidence | None:

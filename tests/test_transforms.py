@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import scipy.fft
 import scipy.linalg
 import scipy.signal
 import torch
-from chains import Layers, chain, one_thread, product, runner, single
+from chains import Layers, chain, product, runner, single
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -26,6 +25,8 @@ from paramaudit.operators import OPERATORS
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Evidence, Matrix, Tier
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 Array = NDArray[np.float64]
 
 some = settings(max_examples=20, deadline=None, derandomize=True, database=None)
@@ -35,12 +36,6 @@ GAINS = st.one_of(st.sampled_from([1.0, -1.0]), st.floats(0.05, 20.0))
 KINDS = st.sampled_from([1, 2, 3, 4])
 WAVELETS = [name for name in pywt.wavelist(kind="discrete") if name != "dmey"]  # dmey is only nearly inverted
 BY_NAME = {operator.name: operator for operator in OPERATORS}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _single_threaded() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def judged(name: str, layers: Layers) -> tuple[nn.Module | None, Evidence | None]:
