@@ -56,7 +56,7 @@ def region(
     """
     dims = shape(anchor)
     value = anchor.meta.get("val")
-    if not dims or not isinstance(dims[-1], int):
+    if not dims or (layout is None and not isinstance(dims[-1], int)):
         return None
     if not isinstance(value, Tensor) or value.dtype not in _DTYPES:
         return None

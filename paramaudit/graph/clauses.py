@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from torch import fx
 
@@ -16,6 +16,17 @@ _NORMS = ("aten::batch_norm", "aten::instance_norm")
 def of_mode(nodes: Iterable[fx.Node]) -> tuple[str, ...]:
     """``eval mode`` where one of these calls would do something else in train mode."""
     return (EVAL,) if any(_differs_in_training(node) for node in nodes) else ()
+
+
+def of_mode_between(inputs: Iterable[fx.Node], ends: Iterable[fx.Node]) -> tuple[str, ...]:
+    """``eval mode`` where a call from ``inputs`` to ``ends`` would do something else in train mode."""
+    known = set(inputs)
+    return of_mode(node for node in _behind(ends, known) if node not in known)
+
+
+def of_attention(program: Program) -> tuple[str, ...]:
+    """What attention weights that sum to 1 need: a program in eval mode does not tell a dropout of theirs."""
+    return (f"{EVAL}, or no attention dropout",) if program.contract.mode == "eval" else ()
 
 
 def _differs_in_training(node: fx.Node) -> bool:
@@ -52,11 +63,16 @@ def of_outputs(program: Program) -> tuple[str, ...]:
 
 def _inputs_behind(sources: Iterable[fx.Node]) -> set[str]:
     """The names of the inputs that some nodes are computed from."""
+    return {str(node.target) for node in _behind(sources) if node.op == "placeholder"}
+
+
+def _behind(ends: Iterable[fx.Node], stops: Container[fx.Node] = ()) -> set[fx.Node]:
+    """``ends`` and every node that they are computed from, up to ``stops``."""
     seen: set[fx.Node] = set()
-    stack = list(sources)
+    stack = list(ends)
     while stack:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            stack.extend(node.all_input_nodes)
-    return {str(node.target) for node in seen if node.op == "placeholder"}
+            stack.extend(node.all_input_nodes if node not in stops else ())
+    return seen

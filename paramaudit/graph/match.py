@@ -20,7 +20,7 @@ class Match:
     names the equality that makes both the same function; it is checked in float64 before the match is
     accepted. A rewrite whose equality holds only up to rounding makes a ``claim`` instead.
     ``tensors`` are the nodes whose stored numbers the match is about, and ``requires`` says in words what the
-    equality needs beyond the inputs' dtypes and shapes.
+    equality needs beyond the inputs' dtypes and shapes. It is checked with open sizes of at least ``least``.
     """
 
     path: str
@@ -32,6 +32,7 @@ class Match:
     arguments: Mapping[str, Json] = field(default_factory=dict)
     claim: PairedUnits | None = None
     requires: tuple[str, ...] = ()
+    least: int = 2
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
-from paramaudit.graph.clauses import of_outputs
+from paramaudit.graph.clauses import of_mode_between, of_outputs
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.run import evaluate
 from paramaudit.graph.shapes import shape
@@ -79,6 +79,7 @@ def _apply(draft: Draft, rewrite: Rewrite, match: Match, choice: Choice, book: B
         draft.settle()
         book.add(operator, match.path, tensors, evidence, (size, size), arguments=arguments, applied=False)
         return False
+    requires = (*match.requires, *of_mode_between(match.inputs, match.olds))
     for old, new in zip(match.olds, news, strict=True):
         draft.replace(old, new)
     places = tuple(("", draft.name_of(old)) for old in match.olds)
@@ -99,7 +100,7 @@ def _apply(draft: Draft, rewrite: Rewrite, match: Match, choice: Choice, book: B
         arguments=arguments,
         applied=applied,
         absorbs=absorbs,
-        requires=match.requires,
+        requires=requires,
         traces=Traces(places=places, rounded=rounded),
     )
     return True
@@ -114,7 +115,7 @@ def _judge(draft: Draft, match: Match, news: tuple[fx.Node, ...], seed: int) -> 
     candidates: list[Tensor] = []
     for scale, draw in _DRAWS:
         values: list[list[Tensor]] = []
-        for least in _LEAST:
+        for least in sorted({match.least, *_LEAST} - set(range(match.least))):
             known, sizes = _inputs(match, scale, seed + draw, least)
             try:
                 values = [

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import torch
-from torch import Tensor, fx
+from torch import fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.clauses import EVAL
+from paramaudit.graph.convolutions import normalises_by_stored, stored_affine
 from paramaudit.graph.emit import sibling
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
@@ -29,18 +29,15 @@ _LAYERS = ("aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::linear")
 def find(draft: Draft) -> Iterator[Match]:
     """Batch norms directly after a layer that nobody else reads."""
     for node in draft.graph.nodes:
-        if facts.name(node) != "aten::batch_norm" or facts.argument(node, 5, "training") is not False:
+        if not normalises_by_stored(draft, node):
             continue
         layer = node.args[0]
-        statistics = [n for n in node.args[1:5] if isinstance(n, fx.Node)]
         if not isinstance(layer, fx.Node) or facts.name(layer) not in _LAYERS or len(layer.users) != 1:
             continue
         if facts.name(layer) == "aten::linear" and len(layer.meta["val"].shape) != 2:
             continue  # the channels of a batch norm are dimension 1, a linear layer's are the last
         weight, bias = facts.argument(layer, 1, "weight"), facts.argument(layer, 2, "bias")
-        if not draft.alone(weight, bias) or any(draft.tensor(n) is None for n in statistics):
-            continue
-        if draft.tensor(node.args[3]) is None or draft.tensor(node.args[4]) is None:
+        if not draft.alone(weight, bias):
             continue
         if bias is None and node.args[1] is None and node.args[2] is None:
             continue  # nothing stored would be saved
@@ -58,17 +55,10 @@ def find(draft: Draft) -> Iterator[Match]:
 
 
 def _build(draft: Draft, norm: fx.Node, layer: fx.Node) -> list[fx.Node]:
-    gain, shift, mean, variance = (_value(draft, a) for a in norm.args[1:5])
+    scale, shift = stored_affine(draft, norm)
     weight_node, bias_node = facts.argument(layer, 1, "weight"), facts.argument(layer, 2, "bias")
     weight = draft.float64(weight_node)
-    if mean is None or variance is None:
-        msg = "a batch norm without stored statistics cannot be folded"
-        raise LookupError(msg)
-    scale = (gain if gain is not None else torch.ones_like(mean)) / torch.sqrt(
-        variance + float(str(norm.args[7]))
-    )
-    bias = _value(draft, bias_node) if bias_node is not None else None
-    bias = ((bias if bias is not None else 0.0) - mean) * scale + (shift if shift is not None else 0.0)
+    bias = shift if bias_node is None else shift + draft.float64(bias_node) * scale
     weight = weight * scale.reshape(-1, *([1] * (weight.dim() - 1)))
     stored = [n for n in (weight_node, bias_node, *norm.args[1:5]) if isinstance(n, fx.Node)]
     made, dtype = draft.keys(stored), layer.meta["val"].dtype
@@ -77,10 +67,6 @@ def _build(draft: Draft, norm: fx.Node, layer: fx.Node) -> list[fx.Node]:
     new_bias = draft.number(sibling(weight_node, "bias"), bias, dtype, made, layer)
     rest = layer.args[3:]
     return [draft.again(layer, layer.args[0], new_weight, new_bias, *rest)]
-
-
-def _value(draft: Draft, node: object) -> Tensor | None:
-    return draft.float64(node) if isinstance(node, fx.Node) else None
 
 
 REWRITE = Rewrite("batch-norm-fold", find)

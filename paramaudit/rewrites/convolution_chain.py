@@ -22,60 +22,49 @@ import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
+from paramaudit.graph.convolutions import settings
 from paramaudit.graph.emit import sibling
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.surgery import Draft
 
-_RANK = {"aten::conv1d": 1, "aten::conv2d": 2, "aten::conv3d": 3}
-
 
 def find(draft: Draft) -> Iterator[Match]:
     """Pairs of convolutions that are smaller as one."""
     for node in draft.graph.nodes:
-        rank = _RANK.get(facts.name(node))
-        first = node.args[0] if rank else None
-        if rank is None or not isinstance(first, fx.Node) or facts.name(first) != facts.name(node):
+        outer = _plain(node)
+        first = node.args[0] if outer else None
+        if outer is None or not isinstance(first, fx.Node) or facts.name(first) != facts.name(node):
             continue
-        settings = [_settings(n, rank) for n in (first, node)]
-        if len(first.users) != 1 or settings[0] is None or settings[1] is None or any(settings[1][1]):
+        inner = _plain(first)
+        if len(first.users) != 1 or inner is None or any(outer[1]):
             continue
         stored = [facts.argument(n, i, k) for n in (first, node) for i, k in ((1, "weight"), (2, "bias"))]
         source = first.args[0]
         if not draft.alone(*stored) or not isinstance(source, fx.Node):
             continue
         old = sum(draft.float64(n).numel() for n in stored if n is not None)
-        weight, bias = _compose(draft, first, node, settings[0][0])
+        weight, bias = _compose(draft, first, node, inner[0])
         if weight.numel() + (bias.numel() if bias is not None else 0) >= old:
             continue
         yield Match(
             module_path(node),
             (node,),
             (source,),
-            partial(_build, node=node, first=first, settings=(settings[0], settings[1])),
+            partial(_build, node=node, first=first, steps=(inner, outer)),
             "two convolutions with nothing between are one",
             tensors=tuple(n for n in stored if n is not None),
             arguments={"kernel": list(weight.shape[2:])},
+            requires=("the second convolution does not pad",),
         )
 
 
-def _settings(node: fx.Node, rank: int) -> tuple[list[int], list[int]] | None:
+def _plain(node: fx.Node) -> tuple[list[int], list[int]] | None:
     """Stride and padding, or None for a convolution that is not plain."""
-
-    def spread(value: object) -> list[int] | None:
-        if isinstance(value, int):
-            return [value] * rank
-        values = list(value) if isinstance(value, list | tuple) else []
-        values = values * rank if len(values) == 1 else values
-        return [v for v in values if isinstance(v, int)] if len(values) == rank else None
-
-    stride, padding = (
-        spread(facts.argument(node, 3, "stride", 1)),
-        spread(facts.argument(node, 4, "padding", 0)),
-    )
-    dilation, groups = spread(facts.argument(node, 5, "dilation", 1)), facts.argument(node, 6, "groups", 1)
-    plain = dilation == [1] * rank and groups == 1 and len(node.meta["val"].shape) == rank + 2
-    return (stride, padding) if plain and stride and padding is not None else None
+    found = settings(node)
+    if found is None or found.groups != 1 or set(found.dilation) != {1}:
+        return None
+    return list(found.stride), list(found.padding)
 
 
 def _compose(
@@ -109,9 +98,9 @@ def _tap(kernel: Tensor, taps: list[int]) -> Tensor:
 
 
 def _build(
-    draft: Draft, node: fx.Node, first: fx.Node, settings: tuple[tuple[list[int], list[int]], ...]
+    draft: Draft, node: fx.Node, first: fx.Node, steps: tuple[tuple[list[int], list[int]], ...]
 ) -> list[fx.Node]:
-    (stride, padding), (outer_stride, _) = settings
+    (stride, padding), (outer_stride, _) = steps
     weight, bias = _compose(draft, first, node, stride)
     operands = [facts.argument(n, i, k) for n in (first, node) for i, k in ((1, "weight"), (2, "bias"))]
     made, dtype = draft.keys([n for n in operands if n is not None]), node.meta["val"].dtype

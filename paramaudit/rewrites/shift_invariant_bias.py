@@ -21,10 +21,12 @@ from torch import Tensor, fx
 
 from paramaudit.graph import facts
 from paramaudit.graph.affine import Region
+from paramaudit.graph.clauses import of_attention
 from paramaudit.graph.emit import spread
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.reads import Read, moves, reads
+from paramaudit.graph.replay import replayed
 from paramaudit.graph.run import evaluate
 from paramaudit.graph.shapes import same, shape
 from paramaudit.graph.surgery import Draft
@@ -74,6 +76,9 @@ def find(draft: Draft) -> Iterator[Match]:
             else "attention weights sum to 1",
             tensors=(bias,),
             arguments={"keys": len(keys - others), "values": len(carried)},
+            requires=of_attention(draft.program)
+            if any(facts.name(n) == _ATTENTION for n in carrying)
+            else (),
         )
 
 
@@ -190,7 +195,10 @@ def _build(
     with draft.graph.inserting_before(node):
         narrow = _without(draft, node, bias_node, bias, dead)
         plain = draft.call(_aten.linear.default, node.args[0], node.args[1], narrow, path_of=node)
-    return [_again(draft, old, {node: plain}, carried) for old in olds]
+    done = {node: plain}
+    for out in sorted(carried):
+        done[out] = _projected(draft, out, carried[out], done)
+    return [replayed(draft, old, done) for old in olds]
 
 
 def _without(
@@ -230,43 +238,16 @@ def _carry(draft: Draft, node: fx.Node, bias: Tensor, read: Read, out: fx.Node) 
     return result
 
 
-def _again(
-    draft: Draft, node: fx.Node, done: dict[fx.Node, fx.Node], carried: dict[fx.Node, Tensor]
-) -> fx.Node:
-    """``node`` computed anew from what is in ``done``; an output projection takes the carried bias."""
-    if node in done:
-        return done[node]
-    changed = [i for i in node.all_input_nodes if _depends(i, done)]
-    if not changed:
-        return node
-    replaced = {i: _again(draft, i, done, carried) for i in changed}
-    with draft.graph.inserting_before(node):
-        new = draft.graph.node_copy(node, lambda n: replaced.get(n, n))
-        if node in carried:
-            weight, bias_node = facts.argument(node, 1, "weight"), facts.argument(node, 2, "bias")
-            value = draft.float64(bias_node) + draft.float64(weight) @ carried[node]
-            draft.graph.erase_node(new)
-            made, dtype = draft.keys([bias_node]), node.meta["val"].dtype
-            bias = draft.number(str(bias_node.target), value, dtype, made, node)
-            data: Any = node.args[0]
-            source = replaced.get(data, data)
-            new = draft.call(_aten.linear.default, source, weight, bias, path_of=node)
-    done[node] = new
-    return new
-
-
-def _depends(node: fx.Node, done: dict[fx.Node, fx.Node]) -> bool:
-    stack, seen = [node], set[fx.Node]()
-    first = min(done)
-    while stack:
-        current = stack.pop()
-        if current in done:
-            return True
-        if current in seen or current < first:
-            continue
-        seen.add(current)
-        stack.extend(current.all_input_nodes)
-    return False
+def _projected(draft: Draft, out: fx.Node, carried: Tensor, done: dict[fx.Node, fx.Node]) -> fx.Node:
+    """An output projection whose bias takes in the values' bias that it is given."""
+    weight, bias_node = facts.argument(out, 1, "weight"), facts.argument(out, 2, "bias")
+    value = draft.float64(bias_node) + draft.float64(weight) @ carried
+    data: Any = out.args[0]
+    source = replayed(draft, data, done)
+    with draft.graph.inserting_before(out):
+        made, dtype = draft.keys([bias_node]), out.meta["val"].dtype
+        bias = draft.number(str(bias_node.target), value, dtype, made, out)
+        return draft.call(_aten.linear.default, source, weight, bias, path_of=out)
 
 
 REWRITE = Rewrite("shift-invariant-bias", find, stage=1)

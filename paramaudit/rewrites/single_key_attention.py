@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from paramaudit.graph import facts
-from paramaudit.graph.clauses import EVAL, of_mode, of_sizes
+from paramaudit.graph.clauses import of_attention, of_mode, of_sizes
 from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.program import module_path
 from paramaudit.graph.reads import not_finite
@@ -70,13 +70,8 @@ def _fused(draft: Draft, node: fx.Node) -> Iterator[Match | Skipped]:
         lambda new: [_spread(new, value, node, query)],
         "attention over one key returns its value",
         tensors=_stored_before(node),
-        requires=(*of_sizes(draft.program, key), *_undisturbed(draft)),
+        requires=(*of_sizes(draft.program, key), *of_attention(draft.program)),
     )
-
-
-def _undisturbed(draft: Draft) -> tuple[str, ...]:
-    """In eval mode a call of attention does not say whether it drops weights in training."""
-    return (f"{EVAL}, or no attention dropout",) if draft.program.contract.mode == "eval" else ()
 
 
 def _feeds_product(node: fx.Node) -> bool:
