@@ -206,7 +206,9 @@ def _paired(
         second, plain = smaller, pair(first, smaller)
     if not plain.unpaired:
         return plain, ()
-    spelled = _spelled_out(first, second, progress)
+    # exports of one model store the same numbers; where the counts differ, planning explains more
+    alike = _numbers(first) == _numbers(second)
+    spelled = _spelled_out(first, second, progress) if alike else None
     if spelled is not None:
         return spelled, ()
     progress("plan the original")
@@ -221,6 +223,10 @@ def _paired(
         return both, (*swaps, *more)
     spelled = _spelled_out(ours, theirs, progress)
     return (spelled, (*swaps, *more)) if spelled is not None else (found, swaps)
+
+
+def _numbers(program: Program) -> int:
+    return sum(tensor.numel() for tensor in program.parameters.values())
 
 
 def _spelled_out(first: Program, second: Program, progress: Progress) -> Pairing | None:
