@@ -29,14 +29,12 @@ def find(stored: Stored) -> Iterator[Offer]:
     if (same_rows and same_columns) or (same_columns and len(table) == 1):
         value = float(stored.rows[0, 0])
         reason = f"all {table.numel():,} numbers are {value:g}"
-        yield saving(NAME, stored, _exact(reason), 1, arguments={"value": value})
+        yield saving(NAME, stored, Evidence(Tier.EXACT, reason), 1, arguments={"value": value})
     elif same_rows:
         reason = f"all {len(table):,} rows are the same {table.shape[1]:,} numbers"
-        yield saving(NAME, stored, _exact(reason), table.shape[1], arguments={"repeated": "row"})
+        yield saving(
+            NAME, stored, Evidence(Tier.EXACT, reason), table.shape[1], arguments={"repeated": "row"}
+        )
     elif same_columns:
         reason = f"each of the {len(table):,} rows is one number {table.shape[1]:,} times"
-        yield saving(NAME, stored, _exact(reason), len(table), arguments={"repeated": "column"})
-
-
-def _exact(reason: str) -> Evidence:
-    return Evidence(Tier.EXACT, reason)
+        yield saving(NAME, stored, Evidence(Tier.EXACT, reason), len(table), arguments={"repeated": "column"})

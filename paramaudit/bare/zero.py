@@ -39,7 +39,7 @@ def find(stored: Stored) -> Iterator[Offer]:
     table = stored.rows == 0
     zeros = int(table.sum())
     if zeros == total:
-        yield saving(NAME, stored, _exact(f"all {total:,} numbers are zero"), 0)
+        yield saving(NAME, stored, Evidence(Tier.EXACT, f"all {total:,} numbers are zero"), 0)
         return
     if not zeros:
         return
@@ -53,7 +53,7 @@ def find(stored: Stored) -> Iterator[Offer]:
         else:
             reason = f"the outer {sum(first)} rows and {sum(last)} columns of {_shape(table)} are zero"
             arguments: dict[str, Json] = {"rows": [*first], "columns": [*last]}
-            yield saving(NAME, stored, _exact(reason), height * width, arguments=arguments)
+            yield saving(NAME, stored, Evidence(Tier.EXACT, reason), height * width, arguments=arguments)
     if zeros - edges >= max(1, SHARE * total):
         yield _scattered(stored, (rows, columns), zeros - edges, total - edges)
 
@@ -83,10 +83,6 @@ def _scattered(stored: Stored, empty: tuple[Tensor, Tensor], zeros: int, total: 
     names = (stored.name,)
     exact = Tier.EXACT
     return told(NAME, stored.path, names, reason, counts, tier=exact, indices=indices, arguments=arguments)
-
-
-def _exact(reason: str) -> Evidence:
-    return Evidence(Tier.EXACT, reason)
 
 
 def _edges(empty: Tensor) -> tuple[int, int]:

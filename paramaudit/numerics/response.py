@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+import scipy.signal
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paramaudit.numerics.layers import fast_length, widened
@@ -58,3 +61,17 @@ def causal(inputs: Tensor, responses: Tensor) -> Tensor:
     spectrum = torch.fft.rfft(wide, n=length).unsqueeze(-2) * torch.fft.rfft(responses, n=length)
     outputs: Tensor = torch.fft.irfft(spectrum, n=length)[..., :size]
     return outputs
+
+
+def impulse_matrix(
+    size: int, numerator: NDArray[np.float64], poles: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """``scipy.signal.lfilter`` of every unit impulse, ``(size, size)``: what a dense layer of a filter holds.
+
+    Args:
+        size: samples of input and output.
+        numerator: coefficients of ``z^0, z^-1, ..``.
+        poles: those of the denominator, the first not 0; None for none.
+    """
+    denominator = np.ones(1) if poles is None else poles
+    return np.asarray(scipy.signal.lfilter(numerator, denominator, np.eye(size), axis=0), dtype=np.float64)

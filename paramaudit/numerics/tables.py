@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from paramaudit.records import Table
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MACHINE = "functions of float32 such as sine and power, rounded as on the machine of the proof"
@@ -35,6 +39,11 @@ class Computed(nn.Module):
         """Computed numbers in the dtype, and on the device, that the layer was moved to."""
         values = values.to(self.dtype)
         return values if self.device.type == "cpu" else values.to(self.device)
+
+
+def stored_table(values: NDArray[np.floating[Any]], dtype: torch.dtype = torch.float32) -> Table:
+    """The view of an array of any shape as a checkpoint of that dtype would hold it."""
+    return Table(torch.from_numpy(np.ascontiguousarray(values)).to(dtype), dtype)
 
 
 def gained(values: Tensor, gain: Tensor | None) -> Tensor:

@@ -24,7 +24,6 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.signal
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -35,6 +34,7 @@ from paramaudit.numerics.convolution import convolved
 from paramaudit.numerics.layers import owned, parameter, plus
 from paramaudit.numerics.noise import SIGMAS, kept_bias, stored
 from paramaudit.numerics.refine import Fit, refine
+from paramaudit.numerics.response import impulse_matrix
 from paramaudit.records import Example, Json, Matrix, Operator
 
 STORED = "stored"
@@ -234,16 +234,11 @@ def _choices(value: float, known: dict[str, float]) -> list[str]:
     return [name for name, number in known.items() if abs(value - number) <= 0.02] + [STORED]
 
 
-def _filtered(size: int, b: NDArray[np.float64], a: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``scipy.signal.lfilter`` of every unit impulse, ``(size, size)``."""
-    return np.asarray(scipy.signal.lfilter(b, a, np.eye(size), axis=0), dtype=np.float64)
-
-
 def _comb_matrix(size: int, delay: int, dry: float, wet: float, feedback: float) -> NDArray[np.float64]:
     b, a = np.zeros(delay + 1), np.zeros(delay + 1)
     b[[0, -1]] = dry, wet
     a[[0, -1]] = 1.0, -feedback
-    return _filtered(size, b, a)
+    return impulse_matrix(size, b, a)
 
 
 def _all_pass(size: int, delay: int, gain: float) -> NDArray[np.float64]:
@@ -268,7 +263,7 @@ def _drifting(size: int) -> Matrix:
     echoes = np.zeros(size)
     times = np.arange(0, size, 11)
     echoes[times] = 0.7 ** np.arange(len(times)) * (1 - 0.003 * np.arange(len(times)) ** 2)
-    return stored(_filtered(size, echoes, np.ones(1)))
+    return stored(impulse_matrix(size, echoes))
 
 
 def _two_delays(size: int) -> Matrix:

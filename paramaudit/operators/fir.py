@@ -28,6 +28,7 @@ from paramaudit.numerics.blocks import deviations, stacked, trimmed
 from paramaudit.numerics.convolution import convolved
 from paramaudit.numerics.layers import owned, parameter, plus
 from paramaudit.numerics.noise import SIGMAS, kept_bias, stored
+from paramaudit.numerics.response import impulse_matrix
 from paramaudit.records import Example, Json, Matrix, Operator
 
 SHORT = 0.25
@@ -124,11 +125,6 @@ def _halved(values: Tensor, unit: Tensor) -> tuple[Tensor, int]:
     return values, 0
 
 
-def _filtered(size: int, taps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``scipy.signal.lfilter`` of every unit impulse, ``(size, size)``."""
-    return np.asarray(scipy.signal.lfilter(taps, [1.0], np.eye(size), axis=0), dtype=np.float64)
-
-
 def _random_taps(taps: int, seed: int) -> NDArray[np.float64]:
     return np.random.default_rng(seed).standard_normal(taps)
 
@@ -140,21 +136,21 @@ def _part(size: int, taps: NDArray[np.float64], mode: Literal["valid", "same", "
 
 def _bank(size: int, interleaved: bool) -> Matrix:
     """Four filters of seven taps over the same input, with a bias."""
-    blocks = [_filtered(size, _random_taps(7, seed)) for seed in range(4)]
+    blocks = [impulse_matrix(size, _random_taps(7, seed)) for seed in range(4)]
     stack = np.stack(blocks, axis=1 if interleaved else 0).reshape(-1, size)
     return stored(stack, _random_taps(len(stack), 9))
 
 
 def _drifting(size: int) -> Matrix:
     """The second tap grows by 1 % from the first output to the last."""
-    matrix = _filtered(size, np.array([1.0, 0.5, 0.25]))
+    matrix = impulse_matrix(size, np.array([1.0, 0.5, 0.25]))
     matrix += np.diag(np.linspace(0, 0.005, size - 1), -1)
     return stored(matrix)
 
 
 def _one_row(size: int) -> Matrix:
     """One row's taps are in reverse."""
-    matrix = _filtered(size, _random_taps(5, 3))
+    matrix = impulse_matrix(size, _random_taps(5, 3))
     matrix[size // 2] = scipy.linalg.toeplitz(matrix[:, 0])[size // 2]
     return stored(matrix)
 
@@ -163,7 +159,7 @@ OPERATOR = Operator(
     "fir",
     propose,
     finds=(
-        Example("five taps from rest", lambda: stored(_filtered(64, _random_taps(5, 0)))),
+        Example("five taps from rest", lambda: stored(impulse_matrix(64, _random_taps(5, 0)))),
         Example("valid part", lambda: _part(80, _random_taps(9, 1), "valid")),
         Example("centred", lambda: _part(60, _random_taps(7, 2), "same")),
         Example("with its tail", lambda: _part(50, _random_taps(6, 3), "full")),

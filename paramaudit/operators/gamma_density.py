@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics.layers import owned
-from paramaudit.numerics.tables import Computed, close, gains, line, rounder, same, snapped
+from paramaudit.numerics.tables import Computed, close, gains, line, rounder, same, snapped, stored_table
 from paramaudit.records import Example, Json, Operator, Table
 
 _MOST_SHAPES = 4
@@ -136,10 +136,6 @@ def _gains(values: Tensor, wave: Tensor, shape: float, scale: float, noise: floa
 # --- examples -----------------------------------------------------------------------------------
 
 
-def _stored(values: np.ndarray, dtype: torch.dtype = torch.float32) -> Table:
-    return Table(torch.from_numpy(values).to(dtype), dtype)
-
-
 def _pdf(size: int, step: float, shape: float, scale: float) -> np.ndarray:
     density: np.ndarray = scipy.stats.gamma.pdf(np.arange(size) * step, shape, scale=scale)
     return density
@@ -170,16 +166,16 @@ OPERATOR = Operator(
     "gamma-density",
     propose,
     finds=(
-        Example("shape 4, 5 samples a scale", lambda: _stored(_pdf(64, 0.2, 4, 1))),
-        Example("shape 8.6, scale 0.547 s, at 2 Hz", lambda: _stored(_pdf(40, 0.5, 8.6, 0.547))),
-        Example("alpha function", lambda: _stored(_alpha())),
-        Example("of unit sum", lambda: _stored(_pdf(64, 0.25, 3, 1) / _pdf(64, 0.25, 3, 1).sum())),
+        Example("shape 4, 5 samples a scale", lambda: stored_table(_pdf(64, 0.2, 4, 1))),
+        Example("shape 8.6, scale 0.547 s, at 2 Hz", lambda: stored_table(_pdf(40, 0.5, 8.6, 0.547))),
+        Example("alpha function", lambda: stored_table(_alpha())),
+        Example("of unit sum", lambda: stored_table(_pdf(64, 0.25, 3, 1) / _pdf(64, 0.25, 3, 1).sum())),
     ),
     ignores=(
-        Example("1 % noise", lambda: _stored(_noisy())),
-        Example("one number off by 1 %", lambda: _stored(_one_off())),
-        Example("log-normal density", lambda: _stored(_log_normal())),
-        Example("Gaussian", lambda: _stored(np.exp(-0.5 * ((np.arange(64) - 20) / 6) ** 2))),
+        Example("1 % noise", lambda: stored_table(_noisy())),
+        Example("one number off by 1 %", lambda: stored_table(_one_off())),
+        Example("log-normal density", lambda: stored_table(_log_normal())),
+        Example("Gaussian", lambda: stored_table(np.exp(-0.5 * ((np.arange(64) - 20) / 6) ** 2))),
     ),
     view=Table,
 )

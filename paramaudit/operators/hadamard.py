@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paramaudit.numerics.characters import Labels, bit_labels, hadamard, one_modulus, rescaled
+from paramaudit.numerics.cyclic import scales
 from paramaudit.numerics.gauge import Gauged, tidied
 from paramaudit.numerics.noise import kept_bias, stored, usable
 from paramaudit.numerics.orders import order_of
@@ -52,11 +53,6 @@ class Sylvester(nn.Module):
             outputs = torch.stack([first + second, first - second], dim=-2).flatten(-3)
             half //= 2
         return outputs
-
-
-def scales(size: int) -> dict[str, float]:
-    """The usual normalisations by name."""
-    return {"1": 1.0, "1/sqrt(n)": size**-0.5, "1/n": 1 / size}
 
 
 def propose(view: Matrix) -> Gauged | None:

@@ -31,6 +31,7 @@ from paramaudit.numerics.blocks import Stack, deviations, stacked
 from paramaudit.numerics.convolution import convolved
 from paramaudit.numerics.layers import owned, parameter, plus
 from paramaudit.numerics.noise import kept_bias, stored
+from paramaudit.numerics.response import impulse_matrix
 from paramaudit.numerics.sections import Filter, identify, poles, responses
 from paramaudit.records import Example, Json, Matrix, Operator
 
@@ -135,14 +136,9 @@ def _bank(stack: Stack, units: Tensor, dtype: torch.dtype) -> list[Filter]:
     return filters
 
 
-def _filtered(size: int, b: NDArray[np.float64], a: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``scipy.signal.lfilter`` of every unit impulse, ``(size, size)``."""
-    return np.asarray(scipy.signal.lfilter(b, a, np.eye(size), axis=0), dtype=np.float64)
-
-
 def _resonator(size: int, gain: float, radius: float, angle: float) -> NDArray[np.float64]:
     a = np.array([1.0, -2 * radius * np.cos(angle), radius**2])
-    return _filtered(size, np.array([gain]), a)
+    return impulse_matrix(size, np.array([gain]), a)
 
 
 def _resonators(size: int, count: int, interleaved: bool = False) -> Matrix:
@@ -156,9 +152,9 @@ def _resonators(size: int, count: int, interleaved: bool = False) -> Matrix:
 
 def _mixed(size: int) -> Matrix:
     """Filters of several forms: two real poles, an elliptic one, a smoother with negative pole."""
-    two_real = _filtered(size, np.array([1.0, -0.3]), np.array([1.0, -1.4, 0.45]))
-    elliptic = _filtered(size, *scipy.signal.ellip(3, 1, 30, 0.3))
-    alternating = _filtered(size, np.array([0.5]), np.array([1.0, 0.8]))
+    two_real = impulse_matrix(size, np.array([1.0, -0.3]), np.array([1.0, -1.4, 0.45]))
+    elliptic = impulse_matrix(size, *scipy.signal.ellip(3, 1, 30, 0.3))
+    alternating = impulse_matrix(size, np.array([0.5]), np.array([1.0, 0.8]))
     return stored(np.concatenate([two_real, elliptic, alternating]))
 
 
@@ -167,7 +163,7 @@ def _drifting(size: int) -> Matrix:
     blocks = [_resonator(size, 0.2, 0.95, angle) for angle in (0.5, 1.1, 2.0)]
     time = np.arange(size)
     ringing = blocks[1][:, 0] * np.exp(-2e-5 * time**2)
-    blocks[1] = _filtered(size, ringing, np.ones(1))
+    blocks[1] = impulse_matrix(size, ringing)
     return stored(np.concatenate(blocks))
 
 
@@ -179,7 +175,7 @@ def _many_poles(size: int) -> Matrix:
 
 def _random(size: int) -> Matrix:
     response = np.random.default_rng(1).standard_normal(size)
-    return stored(_filtered(size, response, np.ones(1)))
+    return stored(impulse_matrix(size, response))
 
 
 OPERATOR = Operator(
@@ -190,9 +186,11 @@ OPERATOR = Operator(
         Example("five resonators", lambda: _resonators(96, 5)),
         Example("seven resonators in turns, with a bias", lambda: _resonators(48, 7, interleaved=True)),
         Example("undamped", lambda: stored(_resonator(200, 0.4, 1.0, 1.0))),
-        Example("one pole", lambda: stored(_filtered(60, np.array([0.1]), np.array([1.0, -0.9])))),
-        Example("Butterworth of order 4", lambda: stored(_filtered(128, *scipy.signal.butter(4, 0.2)))),
-        Example("high-pass of order 4", lambda: stored(_filtered(96, *scipy.signal.butter(4, 0.1, "high")))),
+        Example("one pole", lambda: stored(impulse_matrix(60, np.array([0.1]), np.array([1.0, -0.9])))),
+        Example("Butterworth of order 4", lambda: stored(impulse_matrix(128, *scipy.signal.butter(4, 0.2)))),
+        Example(
+            "high-pass of order 4", lambda: stored(impulse_matrix(96, *scipy.signal.butter(4, 0.1, "high")))
+        ),
         Example("filters of several forms", lambda: _mixed(64)),
     ),
     ignores=(

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics.layers import parameter
-from paramaudit.numerics.tables import MACHINE, Computed, close, line, rounder, same
+from paramaudit.numerics.tables import MACHINE, Computed, close, line, rounder, same, stored_table
 from paramaudit.records import Example, Json, Operator, Table
 
 _SCALES = ("linear", "geometric", "torch.linspace in float32")
@@ -129,10 +129,6 @@ def _candidates(values: Tensor, noise: float) -> Iterator[tuple[str, Tensor]]:
 # --- examples -----------------------------------------------------------------------------------
 
 
-def _stored(values: np.ndarray, dtype: torch.dtype = torch.float32) -> Table:
-    return Table(torch.from_numpy(values).to(dtype), dtype)
-
-
 def _bent() -> np.ndarray:
     return np.linspace(0, 1, 64) + 0.002 * np.linspace(-1, 1, 64) ** 2
 
@@ -151,23 +147,26 @@ OPERATOR = Operator(
     "ramp",
     propose,
     finds=(
-        Example("linspace", lambda: _stored(np.linspace(-0.3, 1.7, 61))),
+        Example("linspace", lambda: stored_table(np.linspace(-0.3, 1.7, 61))),
         Example("linspace of torch", lambda: Table(torch.linspace(0.1, 0.7, 100))),
-        Example("counting", lambda: _stored(np.arange(50.0))),
-        Example("steps of 0.1", lambda: _stored(0.1 * np.arange(33))),
-        Example("decibels", lambda: _stored(np.linspace(-60.0, 12.0, 25))),
+        Example("counting", lambda: stored_table(np.arange(50.0))),
+        Example("steps of 0.1", lambda: stored_table(0.1 * np.arange(33))),
+        Example("decibels", lambda: stored_table(np.linspace(-60.0, 12.0, 25))),
         Example(
-            "gains of equal steps in decibels", lambda: _stored(10 ** (np.linspace(-60.0, 12.0, 25) / 20))
+            "gains of equal steps in decibels",
+            lambda: stored_table(10 ** (np.linspace(-60.0, 12.0, 25) / 20)),
         ),
-        Example("logspace", lambda: _stored(np.logspace(-4, 2, 40))),
-        Example("negative ratios", lambda: _stored(-np.geomspace(1, 512, 16))),
+        Example("logspace", lambda: stored_table(np.logspace(-4, 2, 40))),
+        Example("negative ratios", lambda: stored_table(-np.geomspace(1, 512, 16))),
     ),
     ignores=(
-        Example("slightly bent", lambda: _stored(_bent())),
-        Example("one number off by 1 %", lambda: _stored(_one_off())),
-        Example("uneven steps", lambda: _stored(_walk())),
-        Example("constant", lambda: _stored(np.full(64, 0.5))),
-        Example("sorted uniform numbers", lambda: _stored(np.sort(np.random.default_rng(1).random(256)))),
+        Example("slightly bent", lambda: stored_table(_bent())),
+        Example("one number off by 1 %", lambda: stored_table(_one_off())),
+        Example("uneven steps", lambda: stored_table(_walk())),
+        Example("constant", lambda: stored_table(np.full(64, 0.5))),
+        Example(
+            "sorted uniform numbers", lambda: stored_table(np.sort(np.random.default_rng(1).random(256)))
+        ),
     ),
     view=Table,
 )

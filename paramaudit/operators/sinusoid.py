@@ -41,7 +41,7 @@ from paramaudit.numerics.sinusoids import (
     rates,
     waves,
 )
-from paramaudit.numerics.tables import MACHINE, Computed, close, gained, line, snapped
+from paramaudit.numerics.tables import MACHINE, Computed, close, gained, line, snapped, stored_table
 from paramaudit.records import Example, Json, Operator, Table
 
 _SAMPLE = 48
@@ -284,10 +284,6 @@ def _interleaved(angles: np.ndarray) -> np.ndarray:
     return table
 
 
-def _stored(table: np.ndarray, dtype: torch.dtype = torch.float32) -> Table:
-    return Table(torch.from_numpy(np.ascontiguousarray(table)).to(dtype), dtype)
-
-
 def _halves(angles: np.ndarray) -> np.ndarray:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
@@ -304,64 +300,66 @@ def _grid() -> Table:
     rows, columns = np.divmod(np.arange(35), 7)
     omega = 1 / 10000 ** (np.arange(8) / 8)
     table = np.concatenate([_halves(np.outer(p, omega)) for p in (columns, rows)], axis=1)
-    return _stored(np.concatenate([np.zeros((1, 32)), table]))
+    return stored_table(np.concatenate([np.zeros((1, 32)), table]))
 
 
 def _rotary() -> Table:
     """The cosines of a rotary cache, both halves alike."""
     cosines = np.cos(_angles(64, 32, 500000.0))
-    return _stored(np.concatenate([cosines, cosines], axis=1))
+    return stored_table(np.concatenate([cosines, cosines], axis=1))
 
 
 def _padded() -> Table:
     """Row 1 belongs to the padding token."""
     table = _halves(_angles(40, 16))
     table[1] = 0
-    return _stored(table)
+    return stored_table(table)
 
 
 def _one_frequency_off() -> Table:
     angles = _angles(64, 16)
     angles[:, 3] *= 1.01
-    return _stored(_interleaved(angles))
+    return stored_table(_interleaved(angles))
 
 
 def _two_bases() -> Table:
     angles = _angles(64, 16)
     angles[:, 4:] = _angles(64, 16, 10100.0)[:, 4:]
-    return _stored(_interleaved(angles))
+    return stored_table(_interleaved(angles))
 
 
 def _chirp() -> Table:
     places = np.arange(64) * (1 + 1e-3 * np.arange(64))
-    return _stored(_halves(places[:, None] * _angles(2, 16)[1]))
+    return stored_table(_halves(places[:, None] * _angles(2, 16)[1]))
 
 
 def _walks() -> Table:
     steps = np.random.default_rng(0).standard_normal((200, 16))
-    return _stored(np.cos(0.05 * steps.cumsum(axis=0)))
+    return stored_table(np.cos(0.05 * steps.cumsum(axis=0)))
 
 
 OPERATOR = Operator(
     "sinusoid",
     propose,
     finds=(
-        Example("interleaved", lambda: _stored(_interleaved(_angles(64, 32)))),
-        Example("halves, base 100", lambda: _stored(_halves(_angles(50, 12, 100.0)))),
+        Example("interleaved", lambda: stored_table(_interleaved(_angles(64, 32)))),
+        Example("halves, base 100", lambda: stored_table(_halves(_angles(50, 12, 100.0)))),
         Example("logarithmic timescales in float32", _single_precision),
         Example("a grid after a row of zeros", _grid),
         Example("rotary cosines, base 500000", _rotary),
         Example("padding row", _padded),
-        Example("positions from 2 on, scaled by 16", lambda: _stored(16 * _halves(_angles(60, 16))[2:])),
-        Example("frequencies", lambda: _stored(1 / 10000 ** (np.arange(32) / 32))),
-        Example("interleaved in bfloat16", lambda: _stored(_interleaved(_angles(64, 16)), torch.bfloat16)),
+        Example("positions from 2 on, scaled by 16", lambda: stored_table(16 * _halves(_angles(60, 16))[2:])),
+        Example("frequencies", lambda: stored_table(1 / 10000 ** (np.arange(32) / 32))),
+        Example(
+            "interleaved in bfloat16", lambda: stored_table(_interleaved(_angles(64, 16)), torch.bfloat16)
+        ),
     ),
     ignores=(
         Example("one frequency off by 1 %", _one_frequency_off),
         Example("two bases 1 % apart", _two_bases),
         Example("chirps", _chirp),
         Example("cosines of random walks", _walks),
-        Example("learned table", lambda: _stored(np.random.default_rng(1).standard_normal((64, 16)))),
+        Example("learned table", lambda: stored_table(np.random.default_rng(1).standard_normal((64, 16)))),
     ),
     view=Table,
 )

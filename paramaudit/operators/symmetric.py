@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from paramaudit.numerics.layers import owned
-from paramaudit.numerics.tables import FEWEST
+from paramaudit.numerics.tables import FEWEST, stored_table
 from paramaudit.records import Example, Json, Operator, Table
 
 _MIRRORS = (("rows", (0,)), ("columns", (1,)), ("both", (0, 1)))
@@ -107,10 +107,6 @@ def _alike(values: Tensor, mirrored: Tensor, noise: float) -> int:
 # --- examples -----------------------------------------------------------------------------------
 
 
-def _stored(values: np.ndarray, dtype: torch.dtype = torch.float32) -> Table:
-    return Table(torch.from_numpy(np.ascontiguousarray(values)).to(dtype), dtype)
-
-
 def _half_band() -> np.ndarray:
     taps: np.ndarray = scipy.signal.remez(63, [0, 0.2, 0.3, 0.5], [1, 0])
     return np.asarray(0.5 * (taps + taps[::-1]))
@@ -149,16 +145,16 @@ OPERATOR = Operator(
     "symmetric",
     propose,
     finds=(
-        Example("taps with linear phase", lambda: _stored(_half_band())),
-        Example("odd taps", lambda: _stored(_differentiator())),
-        Example("mirrored columns", lambda: _stored(_mirrored_columns())),
-        Example("turned, with the opposite sign", lambda: _stored(_turned())),
+        Example("taps with linear phase", lambda: stored_table(_half_band())),
+        Example("odd taps", lambda: stored_table(_differentiator())),
+        Example("mirrored columns", lambda: stored_table(_mirrored_columns())),
+        Example("turned, with the opposite sign", lambda: stored_table(_turned())),
     ),
     ignores=(
-        Example("one number off by 1 %", lambda: _stored(_one_off())),
-        Example("1 % noise", lambda: _stored(_noisy())),
-        Example("random", lambda: _stored(_random((16, 16), 3))),
-        Example("constant", lambda: _stored(np.ones(32))),
+        Example("one number off by 1 %", lambda: stored_table(_one_off())),
+        Example("1 % noise", lambda: stored_table(_noisy())),
+        Example("random", lambda: stored_table(_random((16, 16), 3))),
+        Example("constant", lambda: stored_table(np.ones(32))),
     ),
     view=Table,
 )

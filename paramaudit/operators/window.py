@@ -25,7 +25,17 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics.layers import parameter
-from paramaudit.numerics.tables import MACHINE, Computed, close, gained, gains, line, rounder, same
+from paramaudit.numerics.tables import (
+    MACHINE,
+    Computed,
+    close,
+    gained,
+    gains,
+    line,
+    rounder,
+    same,
+    stored_table,
+)
 from paramaudit.numerics.tapers import FACTORIES, PLAIN, SHAPED, taper
 from paramaudit.records import Example, Json, Operator, Table
 
@@ -158,28 +168,24 @@ def _numbers(name: str, values: Tensor, periodic: bool, noise: float) -> list[fl
 # --- examples -----------------------------------------------------------------------------------
 
 
-def _stored(values: np.ndarray, dtype: torch.dtype = torch.float32) -> Table:
-    return Table(torch.from_numpy(values).to(dtype), dtype)
-
-
 def _scipy(name: str | tuple[str, float], size: int, symmetric: bool, gain: float = 1.0) -> Table:
-    return _stored(gain * scipy.signal.get_window(name, size, fftbins=not symmetric))
+    return stored_table(gain * scipy.signal.get_window(name, size, fftbins=not symmetric))
 
 
 def _unit_sum() -> Table:
     values = scipy.signal.windows.hann(63)
-    return _stored(values / values.sum())
+    return stored_table(values / values.sum())
 
 
 def _noisy() -> Table:
     values = scipy.signal.windows.hann(64)
-    return _stored(values * (1 + 0.01 * np.random.default_rng(0).standard_normal(64)))
+    return stored_table(values * (1 + 0.01 * np.random.default_rng(0).standard_normal(64)))
 
 
 def _one_off() -> Table:
     values = scipy.signal.windows.hamming(64)
     values[20] *= 1.01
-    return _stored(values)
+    return stored_table(values)
 
 
 OPERATOR = Operator(
@@ -198,9 +204,9 @@ OPERATOR = Operator(
     ignores=(
         Example("Hann with 1 % noise", _noisy),
         Example("Hamming with one number off by 1 %", _one_off),
-        Example("hump", lambda: _stored(1 - np.linspace(-1, 1, 64) ** 2)),
-        Example("constant", lambda: _stored(np.ones(64))),
-        Example("half of a window", lambda: _stored(scipy.signal.windows.hann(64)[:32].copy())),
+        Example("hump", lambda: stored_table(1 - np.linspace(-1, 1, 64) ** 2)),
+        Example("constant", lambda: stored_table(np.ones(64))),
+        Example("half of a window", lambda: stored_table(scipy.signal.windows.hann(64)[:32].copy())),
     ),
     view=Table,
 )
