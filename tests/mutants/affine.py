@@ -65,13 +65,22 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def cases(dtype: torch.dtype, *, hidden: bool = False, only: str = "") -> Iterator[Case]:
-    """Every find of every operator of matrices and kernels, or one; ``hidden`` in three layers."""
-    for operator in looking_at(Matrix):
-        for example in operator.finds if only in ("", operator.name) else ():
+def cases(dtype: torch.dtype, *, hidden: bool = False, only: str = "", every: int = 1) -> Iterator[Case]:
+    """Every find of every operator of matrices and kernels, or one; ``hidden`` in three layers.
+
+    ``every`` so many of them is made, which is much less work than to make all and to skip most.
+    """
+    finds = [
+        (view, operator, example)
+        for view in ((Matrix,) if hidden else (Matrix, Kernel))
+        for operator in looking_at(view)
+        for example in operator.finds
+        if only in ("", operator.name)
+    ]
+    for view, operator, example in finds[::every]:
+        if view is Matrix:
             yield _matrix_case(operator, example, dtype, hidden)
-    for operator in looking_at(Kernel):
-        for example in operator.finds if only in ("", operator.name) and not hidden else ():
+        else:
             yield _kernel_case(operator, example, dtype)
 
 
