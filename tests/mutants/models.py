@@ -123,6 +123,38 @@ def _paired() -> nn.Module:
     return model
 
 
+def _dead() -> nn.Module:
+    """Two units without incoming weights, one without outgoing ones."""
+    model = seeded(_stack(nn.Linear(WIDTH, 8), nn.GELU(), nn.Linear(8, 3), nn.Tanh()))
+    with torch.no_grad():
+        model[0].weight[[1, 5]] = 0.0
+        model[2].weight[:, 3] = 0.0
+    return model
+
+
+class Branches(nn.Module):
+    """The three branches of a RepVGG block after their batch norms were folded, but for the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 1)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.wide(x) + self.narrow(x) + self.norm(x)).tanh()
+
+
+class Scaled(nn.Module):
+    """A convolution times a number for each channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.scale = nn.Conv2d(3, 4, 3), nn.Parameter(torch.zeros(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.conv(x) * self.scale).tanh()
+
+
 def _stack(*layers: nn.Module) -> Callable[[], nn.Sequential]:
     return lambda: nn.Sequential(*layers)
 
@@ -142,8 +174,10 @@ MODELS: tuple[Model, ...] = (
         IMAGE,
     ),
     _model("batch-norm-fold", "linear", _stack(nn.Linear(WIDTH, 5), nn.BatchNorm1d(5), nn.Tanh())),
+    _model("bias-before-norm", "2-D", _stack(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4), nn.Tanh()), IMAGE),
     _model("constant", "a network on a grid", Computed),
     _model("constant-input", "a stored vector", Conditioned),
+    Model("dead-units", "three of eight", _dead),
     _model("linear-chain", "1-D", _stack(nn.Conv1d(3, 16, 3, padding=1), nn.Conv1d(16, 2, 2)), SIGNAL),
     _model("linear-chain", "2-D", _stack(nn.Conv2d(3, 24, 2, stride=2), nn.Conv2d(24, 2, 2)), IMAGE),
     Model("duplicate", "equal layers", _twice),
@@ -153,6 +187,8 @@ MODELS: tuple[Model, ...] = (
     _model("norm-affine-fold", "layer norm", _stack(LAYER_NORM(WIDTH), nn.Linear(WIDTH, 3), nn.Tanh())),
     _model("norm-affine-fold", "RMS norm", _stack(RMS_NORM(WIDTH), nn.Linear(WIDTH, 3), nn.Tanh())),
     Model("paired-relu", "five pairs", _paired),
+    _model("parallel-branches", "RepVGG", Branches, IMAGE),
+    _model("scale-fold", "2-D", Scaled, IMAGE),
     _model("shift-invariant-bias", "cross attention", lambda: Attention(False), SEQUENCE, draw(2, 3, WIDTH)),
     _model("single-key-attention", "a token", lambda: Attention(True), SEQUENCE, draw(2, WIDTH)),
     _model("single-step-recurrence", "LSTM", lambda: Recurrent(nn.LSTM, True)),
