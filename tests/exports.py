@@ -91,7 +91,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
         lambda: torch.randn(3, 5, 8),
     ),
     "lstm": (lambda: Recurrent(nn.LSTM), lambda: torch.randn(3, 4, 8)),
-    "gru": (lambda: Recurrent(nn.GRU), lambda: torch.randn(3, 4, 8)),
+    "gru": (lambda: Recurrent(nn.GRU), lambda: torch.randn(3, 2, 8)),
     "tokens": (Tokens, lambda: torch.arange(15).reshape(3, 5) % 11),
 }
 

@@ -198,8 +198,8 @@ class Analysis(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("window", torch.hann_window(400))
-        self.curve = nn.Parameter(torch.linspace(0.5, 2.0, 400))
+        self.register_buffer("window", torch.hann_window(160))
+        self.curve = nn.Parameter(torch.linspace(0.5, 2.0, 160))
 
     def forward(self, frames: Tensor) -> Tensor:
         return torch.fft.rfft(frames * self.window * self.curve).abs().sqrt()
@@ -208,9 +208,9 @@ class Analysis(nn.Module):
 @torch.no_grad()
 def test_windows_and_ramps_are_computed():
     model = Analysis().eval()
-    result = scan(model, sequences(2, 400))
+    result = scan(model, sequences(2, 160))
     (window,), (ramp,) = found(result, "window"), found(result, "ramp")
     assert window.arguments["window"] == "hann"
-    assert (ramp.parameters_before, ramp.parameters_after) == (400, 2)
-    inputs = sequences(5, 400, seed=6)
+    assert (ramp.parameters_before, ramp.parameters_after) == (160, 2)
+    inputs = sequences(5, 160, seed=6)
     assert torch.equal(swapped(result, inputs), model(inputs))
