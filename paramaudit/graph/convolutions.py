@@ -25,9 +25,10 @@ class Settings:
 
 
 def settings(node: fx.Node) -> Settings | None:
-    """The settings of a convolution of batched data; None for anything else, and where it pads unevenly."""
+    """The settings of a convolution of batched real data; None for others, and where it pads unevenly."""
     rank = _RANK.get(facts.name(node))
-    if rank is None or len(node.meta["val"].shape) != rank + 2:
+    value = node.meta["val"] if rank is not None else None
+    if rank is None or value is None or len(value.shape) != rank + 2 or not value.is_floating_point():
         return None
     stride, dilation = (
         _each(facts.argument(node, i, key, 1), rank) for i, key in ((3, "stride"), (5, "dilation"))

@@ -105,6 +105,8 @@ def _made(draft: Draft, node: fx.Node) -> Place | None:
     linear = facts.name(node) == "aten::linear"
     if not linear and (steps is None or steps.groups != 1):
         return None
+    if not node.meta["val"].is_floating_point():
+        return None
     if not draft.alone(facts.argument(node, 1, "weight"), facts.argument(node, 2, "bias")):
         return None
     return Place(len(sizes) - 1 if linear else 1)
