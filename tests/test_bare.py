@@ -218,3 +218,11 @@ def test_a_module_of_torch_in_all_its_parts() -> None:
     module = nn.Sequential(nn.Linear(40, 40), nn.LayerNorm(40), nn.Conv1d(3, 8, 5), nn.Embedding(30, 20))
     audit = audited(module.state_dict())
     assert not any(f.applied_by_default and f.path in ("0", "2", "3") for f in audit.findings)
+
+
+def test_a_position_table_may_stand_in_a_batch_of_one() -> None:
+    position, rate = np.arange(40)[:, None], 10000.0 ** (-np.arange(16) / 16)
+    table = np.concatenate([np.sin(position * rate), np.cos(position * rate)], axis=1)
+    found = only(audited({"position": torch.from_numpy(table).float()[None]}), "sinusoid")
+    assert found.tier is Tier.EXACT
+    assert (found.parameters_before, found.parameters_after) == (1280, 0)

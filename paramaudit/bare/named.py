@@ -77,7 +77,8 @@ def _offer(stored: Stored, guess: Guess, evidence: Evidence) -> Offer:
 
 def _views(tensor: Tensor) -> Iterator[list[Kernel | Matrix | Table]]:
     """What a weight may be, the likeliest first; in float64 except for tables, which are not copied."""
-    table = [Table(tensor, tensor.dtype)] if tensor.dim() <= 2 else []
+    rows = tensor.reshape(tensor.shape[-2:]) if set(tensor.shape[:-2]) == {1} else tensor  # one batch of rows
+    table = [Table(rows, tensor.dtype)] if rows.dim() <= 2 else []
     while tensor.dim() > 2 and tensor.shape[-1] == 1:
         tensor = tensor.squeeze(-1)
     matrix: Matrix | None = None
