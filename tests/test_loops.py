@@ -68,7 +68,7 @@ def poles(arguments: Any) -> np.ndarray:
     return np.concatenate([upper, upper[np.abs(upper.imag) > 1e-9].conj()])
 
 
-ORDERS = [pytest.param(n, marks=() if n in (1, 2, 5, 16) else pytest.mark.slow) for n in range(1, 17)]
+ORDERS = [pytest.param(n, marks=() if n in (1, 2, 16) else pytest.mark.slow) for n in range(1, 17)]
 
 
 @pytest.mark.parametrize("order", ORDERS)
