@@ -25,9 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paramaudit.numerics.butterflies import factors, looks_so, reversed_bits
+from paramaudit.numerics.butterflies import factors, looks_so, multiplied, reversed_bits
 from paramaudit.numerics.layers import owned, parameter, plus
-from paramaudit.numerics.noise import kept_bias, stored, usable
+from paramaudit.numerics.noise import kept_bias, left_over, stored, usable
 from paramaudit.records import Example, Json, Matrix, Operator
 
 
@@ -83,7 +83,7 @@ def _reversed(values: Tensor, levels: int) -> Tensor:
 
 
 def propose(view: Matrix) -> Butterfly | None:
-    """The butterflies in the first layout that fits."""
+    """The butterflies in the layout that fits best."""
     weight = view.weight
     size = weight.shape[0]
     if weight.shape[1] != size or size < 16 or size & (size - 1):
@@ -95,14 +95,17 @@ def propose(view: Matrix) -> Butterfly | None:
         (lambda rows: weight[rows][:, bits], True, "inputs"),
         (lambda rows: weight[bits[rows]], True, "outputs"),
     )
+    found: list[tuple[float, Butterfly]] = []
     for take, widest_last, where in layouts:
         if not looks_so(take, size) or not usable(view):
             continue
-        values = factors(take(torch.arange(size)), view.dtype)
+        rows = take(torch.arange(size))
+        values = factors(rows, view.dtype)
         if values is not None:
-            values = values if widest_last else values.mT
-            return Butterfly(values, widest_last, where, kept_bias(view))
-    return None
+            layer = Butterfly(values if widest_last else values.mT, widest_last, where, kept_bias(view))
+            found.append((left_over(multiplied(values) - rows, rows), layer))
+    # one order of the levels may come near by chance where another one is meant
+    return min(found, key=lambda one: one[0])[1] if found else None
 
 
 def _random(size: int, seed: int, bias: bool = False, transposed: bool = False) -> Matrix:
