@@ -6,9 +6,10 @@ What it finds:    units of a linear or convolutional layer whose incoming weight
 Why it matters:   pruning and weight decay leave them; row, column and bias can go.
 Proof:            with w_i = 0 unit i is act(b_i) for every input, so V_i act(b_i) belongs in the next bias;
                   with V_i = 0 it adds nothing.
-Swap safety:      exact zeros only. A constant unit before a padded convolution stays unless it is 0: at the
-                  border the padding's zeros stand in its place. In a checkpoint without its model, where
-                  names and sizes alone tell what feeds what, such units are only ``suspected``.
+Swap safety:      exact zeros only, and only of layers with a bias: without one it may be a transform, whose
+                  rows of zeros belong to it. A constant unit before a padded convolution stays unless it
+                  is 0: at the border the padding's zeros stand in its place. In a checkpoint without its
+                  model, where names and sizes alone tell what feeds what, they are only ``suspected``.
 Source:           Frankle, Carbin: The Lottery Ticket Hypothesis (2019), for what pruning leaves; Liu et al.:
                   Learning Efficient Convolutional Networks through Network Slimming (2017), section 3.
 """
@@ -51,6 +52,8 @@ def find(draft: Draft) -> Iterator[Match]:
         source = node.args[0] if found is not None else None
         if found is None or not isinstance(source, fx.Node) or not _may_be_dead(draft, found):
             continue
+        if facts.argument(node, 2, "bias") is None:
+            continue  # a transform has rows of zeros too (sin 0), and is known by all of its rows
         values = _values(draft, found)
         dead = _dead(draft, found, values)
         if bool(dead.all()):
