@@ -18,7 +18,7 @@ from paramaudit.numerics.layers import floats
 from paramaudit.numerics.tables import FEWEST, FLOATS
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
-from paramaudit.plan.offered import arguments, note_near_miss
+from paramaudit.plan.offered import arguments, note_near_miss, proposed
 from paramaudit.plan.written import written_out
 from paramaudit.prove.table import judge_table
 from paramaudit.records import Evidence, Operator, Table, Tier, Traces
@@ -57,7 +57,7 @@ class Option:
 def apply_tables(draft: Draft, choice: Choice, book: Book) -> bool:
     """Compute every stored table that an operator gives with fewer numbers; True when anything changed.
 
-    A parameter must get smaller; a buffer, which counts for nothing, must need no number at all.
+    Buffers are left: they are no parameters, and computing them at each call costs more than reading them.
     """
     changed = False
     for site in list(_sites(draft)):
@@ -81,13 +81,13 @@ def _sites(draft: Draft) -> Iterator[Site]:
             continue
         if node in stale or readers[memory[node]] > 1 or _is_weight(node):
             continue
+        if str(node.target) in draft.program.buffers:
+            continue
         shape = tuple(tensor.shape)
         values = tensor.reshape([n for n in shape if n > 1]).cpu()
-        freed = 0 if str(node.target) in draft.program.buffers else tensor.numel()
         if values.dim() in (1, 2):
-            yield Site(
-                node, Table(values, tensor.dtype), shape, tensor.device, freed, module_path(min(node.users))
-            )
+            view, path = Table(values, tensor.dtype), module_path(min(node.users))
+            yield Site(node, view, shape, tensor.device, tensor.numel(), path)
 
 
 def _is_weight(node: fx.Node) -> bool:
@@ -100,21 +100,21 @@ def _options(draft: Draft, site: Site, choice: Choice, book: Book) -> list[Optio
     for operator in looking_at(Table):
         if not choice.wants(operator.name, site.path):
             continue
-        option = _named(site, operator)
-        if option is None or not (option.numbers < site.freed or option.numbers == 0):
+        option = _named(site, operator, book)
+        if option is None or option.numbers >= site.freed:
             continue
         if choice.applies(option.evidence.tier):
             found.append(option)
-        elif site.freed:
+        else:
             _note(draft, site, option, book)
     return found
 
 
-def _named(site: Site, operator: Operator) -> Option | None:
-    proposed = operator.propose(site.view)
-    if proposed is None:
+def _named(site: Site, operator: Operator, book: Book) -> Option | None:
+    offer = proposed(operator, site.view, book)
+    if offer is None:
         return None
-    layer = copy.deepcopy(proposed).to(site.view.dtype).to(site.device)
+    layer = copy.deepcopy(offer).to(site.view.dtype).to(site.device)
     return Option(operator.name, layer, judge_table(site.view, _value(layer)))
 
 
