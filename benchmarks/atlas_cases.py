@@ -27,7 +27,11 @@ GAUGES = ("none", "D1", "D1 D2", "P1 P2", "P1 P2 D1 D2", "hidden")
 
 @dataclass(frozen=True)
 class Row:
-    """One operator of the table: how it is built, the names that are right for it, and its gauges."""
+    """One operator of the table: how it is built, the names that are right for it, and its gauges.
+
+    ``arguments`` are those of the first name; the others, and those ``under_scales`` of columns, are other
+    names of the same matrix.
+    """
 
     name: str
     build: Callable[[int, np.random.Generator], Array | None]
@@ -36,6 +40,7 @@ class Row:
     gauges: tuple[str, ...] = ("none", "hidden")
     sizes: tuple[int, ...] = POWERS[:-2] + OTHERS
     least: int = 8
+    under_scales: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -228,12 +233,29 @@ ROWS: tuple[Row, ...] = (
         ("rdft",),
         {"window": "hann"},
     ),
+    # Rows of all eight are Chebyshev polynomials of the four kinds at their nodes, times weights; and a
+    # sine transform is a cosine one read backwards under alternating signs (Puschel and Moura, SIAM J.
+    # Computing 32 (2003), tables 2 and 3), so that under free scales of columns either name is right.
     *(
-        Row(f"dct-{kind}", _trigonometric(scipy.fft.dct, kind), ("dct",), {"type": kind}, gauges=_SCALED)
+        Row(
+            f"dct-{kind}",
+            _trigonometric(scipy.fft.dct, kind),
+            ("dct", "orthogonal-polynomial"),
+            {"type": kind},
+            gauges=_SCALED,
+            under_scales=("dst",),
+        )
         for kind in (1, 2, 3, 4)
     ),
     *(
-        Row(f"dst-{kind}", _trigonometric(scipy.fft.dst, kind), ("dst",), {"type": kind}, gauges=_SCALED)
+        Row(
+            f"dst-{kind}",
+            _trigonometric(scipy.fft.dst, kind),
+            ("dst", "orthogonal-polynomial"),
+            {"type": kind},
+            gauges=_SCALED,
+            under_scales=("dct",),
+        )
         for kind in (1, 2, 3, 4)
     ),
     Row("hartley", _fixed(hartley), ("hartley",), gauges=_SCALED),
@@ -316,16 +338,14 @@ def case(row: Row, n: int, gauge: str, noise: str, seed: int) -> Case | None:
     return Case(row, n, gauge, noise, noisy(clean, noise, rng), clean)
 
 
-def grid(
-    sizes: tuple[int, ...], noises: tuple[str, ...], gauges: tuple[str, ...], seed: int
-) -> Iterator[Case]:
+Plan = tuple[Row, int, str, str]
+"""A case before it is made: its row, size, gauge and noise."""
+
+
+def grid(sizes: tuple[int, ...], noises: tuple[str, ...], gauges: tuple[str, ...]) -> Iterator[Plan]:
     """Every case of every row at some sizes, noises and gauges."""
     for row in ROWS:
         for n in row.sizes:
-            if n not in sizes or n < row.least:
-                continue
-            for gauge in gauges:
-                for noise in noises if gauge in row.gauges else ():
-                    made = case(row, n, gauge, noise, seed)
-                    if made is not None:
-                        yield made
+            if n in sizes and n >= row.least:
+                for gauge in gauges:
+                    yield from ((row, n, gauge, noise) for noise in noises if gauge in row.gauges)

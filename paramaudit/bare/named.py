@@ -14,7 +14,6 @@ from paramaudit.bare.offers import Offer, saving
 from paramaudit.bare.stored import Stored
 from paramaudit.numerics.frames import Framed, frame_matrix
 from paramaudit.numerics.layers import floats
-from paramaudit.numerics.storage import told
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
 from paramaudit.plan.kernels import on_frames
@@ -148,10 +147,7 @@ def _shared(view: Matrix, run: Run, choice: Choice) -> Callable[[nn.Module], Evi
 
     def against(candidate: Matrix) -> Evidence:
         generator = torch.Generator().manual_seed(choice.seed)
-        evidence = judge(view, candidate, run, generator, observed)
-        if evidence.tier is not Tier.BOUNDED:
-            return evidence
-        return replace(evidence, reason=evidence.reason + told(view.weight, candidate.weight))
+        return judge(view, candidate, run, generator, observed)
 
     return lambda layer: affine_evidence(layer, view, against)
 

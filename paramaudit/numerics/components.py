@@ -12,13 +12,13 @@ from torch import Tensor
 
 from paramaudit.numerics.noise import left_over
 
-LEVELS = (0.0, 1e-6, 1e-4, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
+LEVELS = (0.0, 1e-6, 1e-4, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65, 1.0, 1.4)
 """What is taken for zero, as parts of a row's root mean square: none, rounding of several dtypes, noise."""
 
 WORTH = 0.75
 """Blocks that hold more than this part of all entries are no finding."""
 
-BESIDE = 0.2
+BESIDE = 0.35
 """Norm outside the block that a row or column may have, as a part of its own."""
 
 
@@ -45,7 +45,7 @@ def blocks(weight: Tensor, noise: float) -> list[Block]:
     than rounding, of unit roundoff ``noise``, are in no block.
     """
     size = weight.abs()
-    least = 64 * noise * float(weight.square().mean().sqrt())
+    least = min(64 * noise, 0.02) * float(weight.square().mean().sqrt())
     scale = weight.square().mean(1, keepdim=True).sqrt()
     scale = torch.where(scale > least, scale, torch.inf)
     before, fits = -1, list[tuple[float, int, list[Block]]]()
@@ -78,11 +78,11 @@ def within(weight: Tensor, found: Sequence[Block]) -> Tensor:
 
 
 def has_gaps(weight: Tensor) -> bool:
-    """Whether a quarter of the entries of a few rows are small; a twelfth or so is in a Gaussian one."""
+    """Whether a sixth of the entries of a few rows are small; a twelfth or so is in a Gaussian one."""
     rows = weight.shape[0]
     some = weight[torch.linspace(0, rows - 1, min(16, rows)).long()]
     limit = 0.1 * some.square().mean(1, keepdim=True).sqrt()
-    return float((some.abs() <= limit).double().mean()) >= 1 - WORTH - 0.05
+    return float((some.abs() <= limit).double().mean()) >= 0.16
 
 
 def _parts(alive: Tensor) -> list[Block]:

@@ -10,10 +10,14 @@ from torch import Tensor
 
 from paramaudit.numerics.noise import NOISY, left_over
 from paramaudit.numerics.rank_one import leading, power_of_two, shares, usual_share
+from paramaudit.numerics.residual import noise_like
 
 MOST_TERMS = 3
 MOST_USUAL = 0.8
 """A row must come halfway from what is usual to one; what is usual of a short row counts for no more."""
+
+NEAR = 64
+"""A sum that leaves no more than this many units of rounding is one."""
 
 FIRM = 1e-3
 """Where nearly every matrix is near a product, only one that leaves at most this much is one."""
@@ -57,10 +61,10 @@ def products(weight: Tensor, dtype: torch.dtype, noise: float) -> Products | Non
         for at in _splits(weight, tall[terms - 1], wide[terms - 1]):
             p, q = at[0] * at[1], weight.numel() // (at[0] * at[1])
             if terms < min(p, q) and terms * (p + q) < weight.numel():
-                fitted = _fitted(weight, at, terms, dtype)
+                fitted = _fitted(weight, at, terms, dtype, noise)
                 found += [] if fitted is None else [fitted]
         best = min((one.left for one in found), default=1.0)
-        if best <= 64 * noise:
+        if best <= NEAR * noise:
             break
     near = [one for one in found if one.left <= 1.5 * best + 2 * noise]
     if not near:
@@ -97,7 +101,9 @@ def _folds(weight: Tensor) -> list[list[int]]:
     return found
 
 
-def _fitted(weight: Tensor, at: tuple[int, int], terms: int, dtype: torch.dtype) -> Products | None:
+def _fitted(
+    weight: Tensor, at: tuple[int, int], terms: int, dtype: torch.dtype, noise: float
+) -> Products | None:
     """The nearest sum of so many products of these sizes, when it is near."""
     rows, columns = weight.shape
     m1, n1 = at
@@ -109,7 +115,10 @@ def _fitted(weight: Tensor, at: tuple[int, int], terms: int, dtype: torch.dtype)
         left, right = left[:, None], right[None]
     else:
         left, right = _several(folded, terms, dtype)
-    residual = left_over(folded - left @ right, folded)
+    missed = folded - left @ right
+    residual = left_over(missed, folded)
+    if terms > 1 and not (residual <= NEAR * noise or noise_like(missed)):
+        return None  # a smooth matrix is near a few products, as a function is near a few terms of a series
     usual = 1 - min(1.0, terms * usual_share(*folded.shape))
     if not residual <= max(FIRM, NOISY * usual**0.5):
         return None

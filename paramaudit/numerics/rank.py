@@ -5,8 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paramaudit.numerics.moments import emptiness
+
 CLIFF = 4.0
 """Neighbouring singular values with at least this ratio are a cliff."""
+
+SKETCHED = 1.2
+"""The same in a sketch, where noise weighs more; what is no cliff is dismissed by the factors."""
+
+SURE = 0.85
+"""A part of the empty spectrum that a matrix of low rank must have; its estimate may be off by the rest."""
 
 SPARE = 56
 """Rows that a sketch has more than columns, so that its last pivot is not small by chance."""
@@ -15,10 +23,10 @@ SPARE = 56
 def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Generator) -> int:
     """About what rank the matrix has, when that is at most ``worth``; 0 when it is not.
 
-    Rows and columns are added up, with random signs, into a sketch a little larger than ``worth``. A
-    sketch cannot have a higher rank than its matrix, and the triangular factor of a matrix of rank r
-    has at most r pivots that are not zero. So one read and a small QR dismiss nearly everything;
-    of what remains the sketch's singular values are looked at.
+    Moments of a sample of rows dismiss nearly everything (:func:`emptiness`). What remains is added up, with
+    random signs, into a sketch a little larger than ``worth``. A sketch cannot have a higher rank than its
+    matrix, and the triangular factor of a matrix of rank r has at most r pivots that are not zero. Of what
+    passes that too the sketch's singular values are looked at.
 
     Args:
         matrix: ``(m, n)``.
@@ -30,6 +38,8 @@ def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Gen
         Clarkson and Woodruff, Low rank approximation and regression in input sparsity time, STOC 2013.
     """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T.contiguous()
+    if _full(tall.T if tall is matrix and matrix.shape[0] > matrix.shape[1] else matrix, worth, generator):
+        return 0
     sketch = _added_up(tall, worth + 8 + SPARE, generator)
     sketch = _added_up(sketch.T.contiguous(), worth + 8, generator).T
     pivots = torch.linalg.qr(sketch.float(), mode="r").R.diagonal().abs()
@@ -37,7 +47,16 @@ def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Gen
     usual = ((SPARE + 1) / (SPARE + len(pivots))) ** 0.5
     if bool((pivots >= 0.4 * usual * pivots.max()).all()):
         return 0
-    return cliff(torch.linalg.svdvals(sketch), worth, noise, CLIFF / 2)
+    return cliff(torch.linalg.svdvals(sketch), worth, noise, SKETCHED)
+
+
+def _full(wide: Tensor, worth: int, generator: torch.Generator) -> bool:
+    """Whether moments say that a matrix ``(m, n)``, m at most n, has a rank above ``worth``."""
+    least = SURE * (1 - worth / wide.shape[0])
+    if emptiness(wide, generator) < least:
+        return True
+    lengths = torch.linalg.vector_norm(wide, dim=0)  # columns of all sizes look like a lower rank
+    return emptiness(wide / torch.where(lengths > 0, lengths, torch.inf), generator) < least
 
 
 def cliff(values: Tensor, worth: int, noise: float, ratio: float = CLIFF) -> int:

@@ -204,7 +204,8 @@ def _scaling(
     overall = int(signs[0])
     own = None if bool((signs == overall).all()) else signs
     minus = "-" if own is None and overall < 0 else ""
-    slack = SIGMAS * off / float(norms.norm()) + noise * common
+    # all numbers may be rounded the same way, but by no more than one unit
+    slack = SIGMAS * off / float(norms.norm()) + max(view.noise, 2.0**-48) * common
     usual = [name for name, value in scales(transform.points).items() if abs(common - value) <= slack]
     stored_gain = None if usual else torch.tensor([common], dtype=torch.float64)
     return row, {"signs": own, "scale": minus + (usual[0] if usual else "1"), "gains": stored_gain}

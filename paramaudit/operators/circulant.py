@@ -73,10 +73,10 @@ def propose(view: Matrix) -> Circulant | None:
     """The nearest circulant matrix, when it is near."""
     weight = view.weight
     size = weight.shape[0]
-    if weight.shape[1] != size or size < 3 or not usable(view):
+    if weight.shape[1] != size or size < 3:
         return None
     some = torch.linspace(0, size - 2, min(8, size - 1)).long()
-    if alike(weight[some].roll(1, dims=1), weight[some + 1]) < 0.6:
+    if alike(weight[some].roll(1, dims=1), weight[some + 1]) < 0.6 or not usable(view):
         return None
     kernel, residual = circulant_fit(weight)
     if left_over(residual, weight) > NOISY:

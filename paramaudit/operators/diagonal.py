@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paramaudit.numerics.entries import one_a_row
 from paramaudit.numerics.layers import owned, parameter, plus
 from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias, left_over, spread, stored, usable
 from paramaudit.records import Example, Json, Matrix, Operator
@@ -48,11 +49,9 @@ def propose(view: Matrix) -> Diagonal | None:
     """The diagonal, when little is beside it."""
     weight = view.weight
     size = weight.shape[0]
-    if weight.shape[1] != size or size < 2 or not usable(view):
+    if weight.shape[1] != size or size < 2 or not one_a_row(weight) or not usable(view):
         return None
     gains = weight.diagonal().clone()
-    if float(gains.norm()) < 0.5 * float(torch.linalg.vector_norm(weight)):
-        return None
     residual = weight - torch.diag(gains)
     if left_over(residual, weight) > NOISY:
         return None

@@ -17,9 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from paramaudit.numerics.layers import owned, parameter, plus
-from paramaudit.numerics.noise import kept_bias, stored, usable
+from paramaudit.numerics.noise import NOISY, kept_bias, left_over, stored, usable
 from paramaudit.numerics.rank import cliff, leading_factors, sketched_rank
+from paramaudit.numerics.residual import noise_like
 from paramaudit.records import Example, Json, Matrix, Operator
+
+STEP = 1.3
+"""A step of singular values that counts where what is below it is noise."""
 
 
 class LowRank(nn.Module):
@@ -59,13 +63,23 @@ def propose(view: Matrix) -> LowRank | None:
     if about == 0:
         return None
     left, values = leading_factors(weight, about, generator)
-    rank = cliff(values, min(worth, about + 8), view.noise)
+    most = min(worth, about + 8)
+    rank = cliff(values, most, view.noise) or _above_noise(
+        weight, left, cliff(values, most, view.noise, STEP)
+    )
     if not 0 < rank <= worth:
         return None
     # the first factor as it will be stored, so that only the second one's rounding is left
     first = (left[:, :rank] * values[:rank].sqrt()).to(view.dtype).to(weight.dtype)
     second = torch.linalg.lstsq(first, weight).solution
     return LowRank(first, second, kept_bias(view))
+
+
+def _above_noise(weight: Tensor, left: Tensor, rank: int) -> int:
+    """The rank, where all that is beyond it is little and looks like noise; else 0."""
+    basis = left[:, :rank]
+    residual = weight - basis @ (basis.T @ weight)
+    return rank if rank and left_over(residual, weight) <= NOISY and noise_like(residual) else 0
 
 
 def _product(rows: int, columns: int, rank: int, bias: bool = False) -> Matrix:

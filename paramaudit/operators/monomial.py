@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paramaudit.numerics.entries import one_a_row, own_columns
 from paramaudit.numerics.layers import parameter, plus
 from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias, left_over, spread, stored, usable
 from paramaudit.records import Example, Json, Matrix, Operator
@@ -67,10 +68,10 @@ def propose(view: Matrix) -> Monomial | None:
     """The largest entry of every row, when these are in different columns and little is beside them."""
     weight = view.weight
     size = weight.shape[0]
-    if weight.shape[1] != size or size < 2 or not _one_a_row(weight) or not usable(view):
+    if weight.shape[1] != size or size < 2 or not one_a_row(weight) or not usable(view):
         return None
-    order = weight.abs().argmax(dim=1)
-    if bool((order.bincount(minlength=size) != 1).any()) or torch.equal(order, torch.arange(size)):
+    order = own_columns(weight)
+    if order is None or torch.equal(order, torch.arange(size)):
         return None
     gains = weight[torch.arange(size), order]
     residual = weight.clone()
@@ -88,14 +89,6 @@ def propose(view: Matrix) -> Monomial | None:
         common = sizes[:1] if bool((sizes == sizes[0]).all()) else sizes.mean()[None]
         return Monomial(order, signs, common, kept_bias(view))
     return Monomial(order, None, gains, kept_bias(view))
-
-
-def _one_a_row(weight: Tensor) -> bool:
-    """Whether a few rows each hold nearly nothing but one number."""
-    rows = len(weight)
-    some = weight[torch.linspace(0, rows - 1, min(8, rows)).long()].square()
-    beside = some.sum(1) - some.max(1).values
-    return bool((beside <= 0.5 * some.sum(1)).all())
 
 
 def _scaled(size: int, gains: str, bias: bool = False) -> Matrix:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paramaudit.numerics.entries import one_a_row
 from paramaudit.numerics.layers import parameter, plus
 from paramaudit.numerics.noise import NOISY, kept_bias, left_over, stored, usable
 from paramaudit.records import Example, Json, Matrix, Operator
@@ -50,7 +51,7 @@ def propose(view: Matrix) -> Permutation | None:
     """The order of the largest entries, when each is about 1 and alone."""
     weight = view.weight
     size = weight.shape[0]
-    if weight.shape[1] != size or size < 2 or not usable(view):
+    if weight.shape[1] != size or size < 2 or not one_a_row(weight) or not usable(view):
         return None
     largest, order = weight.max(dim=1)
     if bool((order.bincount(minlength=size) != 1).any()):

@@ -164,7 +164,7 @@ def propose(view: Matrix) -> RealDft | None:
     """Find the window on a few rows, the bins on all, then tidy gains, signs and order."""
     weight = view.weight
     rows, size = weight.shape
-    if size < 4 or not usable(view):
+    if size < 4 or not _wavy(weight, view.noise) or not usable(view):
         return None
     taper = _window(weight, view.noise)
     if taper is None:
@@ -197,6 +197,18 @@ def _some(weight: Tensor, count: int) -> Tensor:
     norms = some.norm(dim=1)
     some = some[norms > 0.01 * norms.max()]
     return some[torch.linspace(0, len(some) - 1, min(count, len(some))).long()] if len(some) else some
+
+
+def _wavy(weight: Tensor, noise: float) -> bool:
+    """Whether one of a few rows is like a wave under no window or Hann's, or starts or ends in zeros."""
+    some = _some(weight, 6)
+    if not len(some):
+        return False
+    loudest = some.abs().amax(0)
+    if spans(loudest > 8 * noise * float(loudest.max())):
+        return True
+    tapers = (placed(name, weight.shape[1], None, torch.float64) for name in ("rectangular", "hann"))
+    return any(float(match(some, taper).scores.max()) >= 0.35 for taper in tapers)
 
 
 def _window(weight: Tensor, noise: float) -> Taper | None:
@@ -269,7 +281,7 @@ def _scaling(view: Matrix, found: Waves, nothing: Tensor, taper: Taper, deviatio
         # fitted once more, now that the gains are clean: numbers of rows and window are no longer traded
         known = torch.where(edge, EDGES[edges], 1.0) * signs * ~nothing
         return scaling | {"taps": window_of(view.weight, found, known), "scale": f"{minus}1"}
-    slack = SIGMAS * deviation / float((found.norms * ~nothing).norm()) + 4 * view.noise * common
+    slack = SIGMAS * deviation / float((found.norms * ~nothing).norm()) + max(view.noise, 2.0**-50) * common
     usual = [key for key, value in scales(size, taps).items() if abs(common - value) <= slack]
     if usual:
         return scaling | {"scale": f"{minus}{usual[0]}"}

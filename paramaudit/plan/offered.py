@@ -15,9 +15,13 @@ from paramaudit.graph.facts import constants
 from paramaudit.graph.program import output_leaves, placeholders
 from paramaudit.numerics.noise import NOISY, left_over
 from paramaudit.numerics.residual import noise_like
+from paramaudit.numerics.storage import told
 from paramaudit.plan.book import Book
 from paramaudit.prove.affine import dense
 from paramaudit.records import Evidence, Json, Matrix, Operator, Tier
+
+STORED = 0.03
+"""Storage in eight bits leaves no more of a matrix than this; more is another matrix."""
 
 
 def proposed(operator: Operator, view: Any, book: Book) -> nn.Module | None:
@@ -31,27 +35,39 @@ def proposed(operator: Operator, view: Any, book: Book) -> nn.Module | None:
 def affine_evidence(layer: nn.Module, view: Matrix, judge: Callable[[Matrix], Evidence]) -> Evidence:
     """What ``judge`` says of a layer's own map; refuted when the layer is not proven to be affine.
 
-    A refuted one that misses the map by what looks like noise, and nothing else, is ``suspected``: it is not
-    the same map, and is never swapped in, but its name is worth telling.
+    One that misses the map by what storage in fewer bits leaves says so, and is ``bounded``. A refuted one
+    that misses it by what looks like noise, and nothing else, is ``suspected``: it is not the same map, and
+    is never swapped in, but its name is worth telling.
     """
     width = view.weight.shape[1]
     try:
         candidate = dense(layer, width, view.dtype)
         evidence = judge(candidate)
         if evidence.tier is Tier.REFUTED:
-            return through_noise(evidence, view, candidate)
-        affine = proven_affine(layer, width)
+            evidence = through_noise(evidence, view, candidate)
+        elif evidence.tier is Tier.BOUNDED:
+            evidence = replace(evidence, reason=evidence.reason + told(view.weight, candidate.weight))
+        affine = evidence.tier in (Tier.REFUTED, Tier.SUSPECTED) or proven_affine(layer, width)
     except ValueError:  # seen not to be affine
         affine = False
     return evidence if affine else Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
 
 
 def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix) -> Evidence:
-    """``suspected`` in place of ``refuted`` where what the candidate leaves over is noise."""
+    """``suspected`` in place of ``refuted`` where what the candidate leaves over is noise.
+
+    ``bounded`` where it is the noise of a shorter format: then it is known what the original was meant to be.
+    """
     if candidate.weight.shape != view.weight.shape:
         return evidence
     residual = view.weight - candidate.weight
     missed = left_over(residual, view.weight)
+    stored = told(view.weight, candidate.weight) if missed <= STORED else ""
+    if stored and evidence.gap is not None:
+        reason = (
+            f"for every input the two differ by at most {evidence.gap.value:.1e} {evidence.gap.per}{stored}"
+        )
+        return replace(evidence, tier=Tier.BOUNDED, reason=reason, counterexample=None)
     if not missed <= NOISY or not noise_like(residual):
         return evidence
     reason = f"consistent with this plus {missed:.1%} of noise, so it is not the same map; {evidence.reason}"

@@ -1,0 +1,86 @@
+"""Spectral moments from a few rows: enough to see that a matrix has no low rank."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+SAMPLED = 512
+"""So many rows are compared with one another: the fourth moment of 4096 rows is then known to 1 %."""
+
+
+def emptiness(matrix: Tensor, generator: torch.Generator) -> float:
+    """About the largest part of the squared singular values, by number, that can be zero.
+
+    Rows are scaled to the same length first, which leaves the rank as it is. For any polynomial p with
+    p(0) = 1, the part of the spectrum that lies at zero is at most the mean of p^2 over all of it. Here p
+    is the quadratic one that says most of a Gaussian matrix; the mean of p^2 takes four moments, which are
+    estimated without bias from the products of a sample of rows.
+
+    Args:
+        matrix: ``(m, n)``, m at most n.
+        generator: picks the rows.
+
+    Returns:
+        About ``c^2 / (1 + c + c^2)`` for a Gaussian matrix, with c = m / n; at least ``1 - r / m`` for one of
+        rank r. Infinite when a sampled number is not finite.
+
+    Source:
+        Akhiezer, The classical moment problem (1965), 2.5 (the largest mass at a point); Kong and Valiant,
+        Spectrum estimation from samples, Annals of Statistics 45 (2017) (moments from cycles of rows).
+    """
+    rows, columns = matrix.shape
+    count = min(rows, SAMPLED)
+    some = matrix[torch.randperm(rows, generator=generator)[:count]] if count < rows else matrix
+    some = (some / some.abs().max().clamp_min(torch.finfo(some.dtype).tiny)).float()
+    size = torch.linalg.vector_norm(some, dim=1, keepdim=True)
+    some = some / torch.where(size > 0, size, torch.inf)
+    beside = (some @ some.T).double().fill_diagonal_(0.0)
+    second, third, fourth = _moments(beside, rows)
+    first, linear, square = _polynomial(rows / columns)
+    terms = (
+        first**2,
+        2 * first * linear,
+        (linear**2 + 2 * first * square) * second,
+        2 * linear * square * third,
+        square**2 * fourth,
+    )
+    held = sum(terms)
+    return held if math.isfinite(held) else math.inf
+
+
+def _moments(beside: Tensor, rows: int) -> tuple[float, float, float]:
+    """The second to fourth moment of ``I + F`` of so many rows, from a part ``(s, s)`` of F."""
+    count = len(beside)
+    # how many walks over 2, 3 and 4 different rows there are for each one over rows of the sample
+    more = [1.0]
+    for gone in (1, 2, 3):
+        more.append(more[-1] * ((rows - gone) / (count - gone) if rows > gone and count > gone else 1.0))
+    powers = beside.square()
+    lengths = powers.sum(1)
+    walks = beside @ beside
+    pairs = float(lengths.sum()) / count
+    triples = float((walks * beside).sum()) / count
+    there_and_back = float(powers.square().sum()) / count
+    forks = float(lengths.square().sum()) / count - there_and_back
+    cycles = float(walks.square().sum()) / count - 2 * forks - there_and_back
+    two, three = more[1] * pairs, more[2] * triples
+    four = more[3] * cycles + 2 * more[2] * forks + more[1] * there_and_back
+    return 1 + two, 1 + 3 * two + three, 1 + 6 * two + 4 * three + four
+
+
+def _polynomial(aspect: float) -> tuple[float, float, float]:
+    """The quadratic p with p(0) = 1 of which the mean square over a Gaussian matrix's spectrum is least.
+
+    That is the kernel of the Marchenko-Pastur law's orthogonal polynomials at zero.
+    """
+    c = aspect
+    second, third, fourth = 1 + c, 1 + 3 * c + c**2, 1 + 6 * c + 6 * c**2 + c**3
+    hankel = torch.tensor(
+        [[1.0, 1.0, second], [1.0, second, third], [second, third, fourth]], dtype=torch.float64
+    )
+    kernel = torch.linalg.solve(hankel, torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64))
+    first, linear, square = (kernel / kernel[0]).tolist()
+    return first, linear, square
