@@ -196,7 +196,7 @@ class Analysis(nn.Module):
         self.curve = nn.Parameter(torch.linspace(0.5, 2.0, 160))
 
     def forward(self, frames: Tensor) -> Tensor:
-        return torch.fft.rfft(frames * self.window * self.curve).abs().sqrt()
+        return torch.fft.rfft(torch.tanh(frames * self.curve) * self.window).abs().sqrt()
 
 
 @torch.no_grad()
