@@ -19,6 +19,9 @@ MOST_USUAL = 0.8
 NEAR = 64
 """A sum that leaves no more than this many units of rounding is one."""
 
+LARGE = 32
+"""Of fewer rows or columns, folded, a few terms take up so much that what is left says little."""
+
 FIRM = 1e-3
 """Where nearly every matrix is near a product, only one that leaves at most this much is one."""
 
@@ -117,7 +120,8 @@ def _fitted(
         left, right = _several(folded, terms, dtype)
     missed = folded - left @ right
     residual = left_over(missed, folded)
-    if terms > 1 and not (residual <= NEAR * noise or noise_like(missed)):
+    noisy = min(folded.shape) >= LARGE and noise_like(missed)
+    if terms > 1 and not (residual <= NEAR * noise or noisy):
         return None  # a smooth matrix is near a few products, as a function is near a few terms of a series
     usual = 1 - min(1.0, terms * usual_share(*folded.shape))
     if not residual <= max(FIRM, NOISY * usual**0.5):

@@ -13,6 +13,7 @@ from torch import nn
 from paramaudit.graph.affine import region
 from paramaudit.graph.facts import constants
 from paramaudit.graph.program import output_leaves, placeholders
+from paramaudit.numerics.layers import floats
 from paramaudit.numerics.noise import NOISY, left_over
 from paramaudit.numerics.residual import noise_like
 from paramaudit.numerics.storage import told
@@ -44,7 +45,7 @@ def affine_evidence(layer: nn.Module, view: Matrix, judge: Callable[[Matrix], Ev
         candidate = dense(layer, width, view.dtype)
         evidence = judge(candidate)
         if evidence.tier is Tier.REFUTED:
-            evidence = through_noise(evidence, view, candidate)
+            evidence = through_noise(evidence, view, candidate, floats(layer))
         elif evidence.tier is Tier.BOUNDED:
             evidence = replace(evidence, reason=evidence.reason + told(view.weight, candidate.weight))
         affine = evidence.tier in (Tier.REFUTED, Tier.SUSPECTED) or proven_affine(layer, width)
@@ -53,10 +54,11 @@ def affine_evidence(layer: nn.Module, view: Matrix, judge: Callable[[Matrix], Ev
     return evidence if affine else Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
 
 
-def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix) -> Evidence:
+def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix, fitted: int) -> Evidence:
     """``suspected`` in place of ``refuted`` where what the candidate leaves over is noise.
 
     ``bounded`` where it is the noise of a shorter format: then it is known what the original was meant to be.
+    A candidate of ``fitted`` numbers takes up as much noise as they can hold, which is counted as left over.
     """
     if candidate.weight.shape != view.weight.shape:
         return evidence
@@ -68,7 +70,8 @@ def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix) -> Eviden
             f"for every input the two differ by at most {evidence.gap.value:.1e} {evidence.gap.per}{stored}"
         )
         return replace(evidence, tier=Tier.BOUNDED, reason=reason, counterexample=None)
-    if not missed <= NOISY or not noise_like(residual):
+    free = 1 - fitted / max(1, residual.numel())
+    if not (free > 0 and missed <= NOISY * free**0.5) or not noise_like(residual):
         return evidence
     reason = f"consistent with this plus {missed:.1%} of noise, so it is not the same map; {evidence.reason}"
     return replace(evidence, tier=Tier.SUSPECTED, reason=reason)
