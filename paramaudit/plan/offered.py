@@ -21,6 +21,9 @@ from paramaudit.plan.book import Book
 from paramaudit.prove.affine import dense
 from paramaudit.records import Evidence, Json, Matrix, Operator, Tier
 
+FEW = 1024
+"""Of fewer entries, a layer that stores more than a sixteenth is not named through noise."""
+
 STORED = 0.03
 """Storage in eight bits leaves no more of a matrix than this; more is another matrix."""
 
@@ -70,6 +73,8 @@ def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix, fitted: i
             f"for every input the two differ by at most {evidence.gap.value:.1e} {evidence.gap.per}{stored}"
         )
         return replace(evidence, tier=Tier.BOUNDED, reason=reason, counterexample=None)
+    if residual.numel() < FEW and fitted > residual.numel() / 16:
+        return evidence  # too few numbers to tell a fit of so many from chance
     free = 1 - fitted / max(1, residual.numel())
     if not (free > 0 and missed <= NOISY * free**0.5) or not noise_like(residual):
         return evidence
