@@ -35,6 +35,7 @@ FINDINGS = {
     "indices_after": "int64",
     "applied_by_default": "bool",
     "part_of": "object",
+    "requires": "object",
     "gap": "float64",
     "witness": "float64",
     "p_value": "float64",
@@ -70,7 +71,8 @@ def modules(audit: Audited) -> Any:
 def findings(audit: Audited) -> Any:
     """A frame with a row a finding, refuted ones included, indexed by id.
 
-    ``gap`` and ``witness`` are the measured numbers alone, NaN where there is none.
+    ``gap`` and ``witness`` are the measured numbers alone, NaN where there is none. What is kept to make a
+    proof again (``worst_case``, ``traces``) has no column.
     """
     rows = (
         {
