@@ -27,7 +27,8 @@ from mutants.verdicts import missed, share_invisible, table  # noqa: E402
 HEAD = """# Broken swaps
 
 Every mutant is one swap with one thing wrong. *Caught*: the prover does not call it safe. *Invisible*: it is
-off by no more than the rounding that the original itself was seen to make, so it is safe by definition.
+off by no more than the rounding that the original itself was seen to make, or its numbers, rounded to the
+original's dtype, are the stored ones to the last bit; either is safe by definition.
 *Missed*: called safe and off by more than that; there may be none.
 """
 
