@@ -21,54 +21,26 @@ import numpy as np
 import scipy.linalg
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from paramaudit.numerics.block_filters import BlockFilters
 from paramaudit.numerics.blocks import stacked
 from paramaudit.numerics.convolution import convolved
 from paramaudit.numerics.diagonals import alike
-from paramaudit.numerics.layers import owned, parameter, plus
+from paramaudit.numerics.layers import plus
 from paramaudit.numerics.noise import kept_bias, stored
 from paramaudit.records import Example, Json, Matrix, Operator
 
 
-class Hankel(nn.Module):
+class Hankel(BlockFilters):
     """k correlations of the last dimension, ``(..., n)`` to ``(..., k m)``.
 
-    Args:
-        rows: m, the outputs of one block.
-        columns: n.
-        values: ``(k, band)``, the anti-diagonals of each block from ``first`` on.
-        first: ``row + column - (n - 1)`` of the first stored anti-diagonal.
-        interleaved: whether outputs take turns between the blocks, instead of block after block.
-        bias: ``(k m,)`` or None.
+    ``first`` is ``row + column - (n - 1)`` of the first stored anti-diagonal.
     """
-
-    def __init__(
-        self,
-        rows: int,
-        columns: int,
-        values: Tensor,
-        first: int,
-        interleaved: bool = False,
-        bias: Tensor | None = None,
-    ) -> None:
-        super().__init__()
-        self.rows, self.columns, self.first, self.interleaved = rows, columns, first, interleaved
-        self.values = owned(values)
-        self.bias = parameter(bias)
 
     def arguments(self) -> dict[str, Json]:
         """Shape of a block, number of blocks and their order, and the stored anti-diagonals from 0 on."""
-        blocks, band = self.values.shape
-        start = self.first + self.columns - 1
-        return {
-            "rows": self.rows,
-            "columns": self.columns,
-            "blocks": blocks,
-            "interleaved": self.interleaved,
-            "anti_diagonals": [start, start + band - 1],
-            "bias": self.bias is not None,
-        }
+        return self.described("anti_diagonals", self.first + self.columns - 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Convolve what is read backwards, directly or by FFT."""

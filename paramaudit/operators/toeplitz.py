@@ -19,52 +19,25 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
-from torch import Tensor, nn
+from torch import Tensor
 
+from paramaudit.numerics.block_filters import BlockFilters
 from paramaudit.numerics.blocks import stacked
 from paramaudit.numerics.convolution import convolved
-from paramaudit.numerics.layers import owned, parameter, plus
+from paramaudit.numerics.layers import plus
 from paramaudit.numerics.noise import kept_bias, stored
 from paramaudit.records import Example, Json, Matrix, Operator
 
 
-class Toeplitz(nn.Module):
+class Toeplitz(BlockFilters):
     """k convolutions of the last dimension, ``(..., n)`` to ``(..., k m)``.
 
-    Args:
-        rows: m, the outputs of one block.
-        columns: n.
-        values: ``(k, band)``, the diagonals of each block from ``first`` on.
-        first: the offset ``row - column`` of the first stored diagonal.
-        interleaved: whether outputs take turns between the blocks, instead of block after block.
-        bias: ``(k m,)`` or None.
+    ``first`` is the offset ``row - column`` of the first stored diagonal.
     """
-
-    def __init__(
-        self,
-        rows: int,
-        columns: int,
-        values: Tensor,
-        first: int,
-        interleaved: bool = False,
-        bias: Tensor | None = None,
-    ) -> None:
-        super().__init__()
-        self.rows, self.columns, self.first, self.interleaved = rows, columns, first, interleaved
-        self.values = owned(values)
-        self.bias = parameter(bias)
 
     def arguments(self) -> dict[str, Json]:
         """Shape of a block, number of blocks and their order, and the stored diagonals."""
-        blocks, band = self.values.shape
-        return {
-            "rows": self.rows,
-            "columns": self.columns,
-            "blocks": blocks,
-            "interleaved": self.interleaved,
-            "diagonals": [self.first, self.first + band - 1],
-            "bias": self.bias is not None,
-        }
+        return self.described("diagonals", self.first)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Convolve, directly or by FFT, and put the blocks in order."""
