@@ -13,7 +13,7 @@ from paramaudit.attack import mine
 from paramaudit.attack.ascent import Pair, climb, kinks
 from paramaudit.attack.budget import Budget, budget
 from paramaudit.attack.draw import Kind, dense, draw, kind_of, sweeps
-from paramaudit.attack.frames import LENGTHS, batched, frames, plain, with_rows
+from paramaudit.attack.frames import LENGTHS, Shapes, batched, frames, plain, with_rows
 from paramaudit.attack.judge import Difference, Judge, Judged, Memory, norm
 from paramaudit.attack.minimise import minimise
 from paramaudit.attack.runs import FAILURES, examples, is_real, outputs
@@ -179,12 +179,7 @@ class _Search:
         yield list(examples(self.original)), True
         for i, scale in enumerate(_CALIBRATION[: self.budget.judged]):
             sizes = self.frames[(i + 1) % len(self.frames)]
-            drawn = draw(self.kinds, sizes, 0, self.generator)
-            inputs = [
-                dense(k, s, scale, self.generator) if is_real(v) and s is not None else v
-                for v, k, s in zip(drawn, self.kinds, sizes, strict=True)
-            ]
-            yield inputs, scale <= 1.0
+            yield self._drawn(sizes, scale), scale <= 1.0
 
     def _stream(self) -> Iterator[list[Any]]:
         yield from self._ids()
@@ -230,7 +225,10 @@ class _Search:
         return None
 
     def _start(self, scale: float) -> list[Any]:
-        sizes = self.frames[0]
+        return self._drawn(self.frames[0], scale)
+
+    def _drawn(self, sizes: Shapes, scale: float) -> list[Any]:
+        """Inputs of some sizes that spread as the example's do, times a scale."""
         drawn = draw(self.kinds, sizes, 0, self.generator)
         return [
             dense(k, s, scale, self.generator) if is_real(v) and s is not None else v

@@ -65,12 +65,9 @@ def cyclic_labels(table: Tensor) -> Labels | None:
     signs = torch.sgn(table).to(torch.complex64)
     for reference in _spread_out(len(signs), 2):
         turned = _divided(signs, reference)
-        plain = torch.arange(size)
-        some = turned[_spread_out(len(signs), 8)]
-        if float(_best(some.T, plain, _fourier, size)[1].abs().median()) >= _clear(size):
-            found = _decoded(turned, plain, _fourier)
-            if found is not None:
-                return found
+        found = _in_order(turned, _fourier)
+        if found is not None:
+            return found
         for base in _other_rows(len(signs), reference):
             if float(turned[base].mean().abs()) > 3 * size**-0.5 and size > 8:
                 continue
@@ -83,16 +80,12 @@ def cyclic_labels(table: Tensor) -> Labels | None:
 
 def bit_labels(table: Tensor) -> Labels | None:
     """Labels of ``(-1)^(bits that a and b share)`` under real scales; ``(n, n)``, n a power of two."""
-    size = table.shape[1]
     signs = table.sign().float()
     for reference in _spread_out(len(signs), 3):
         turned = _divided(signs, reference)
-        plain = torch.arange(size)
-        some = turned[_spread_out(len(signs), 8)]
-        if float(_best(some.T, plain, hadamard, size)[1].abs().median()) >= _clear(size):
-            found = _decoded(turned, plain, hadamard)
-            if found is not None:
-                return found
+        found = _in_order(turned, hadamard)
+        if found is not None:
+            return found
         found = _decoded(turned, _grown(turned), hadamard)
         if found is not None:
             return found
@@ -108,6 +101,15 @@ def _clear(size: int) -> float:
     """What part of a row must stand at one label so that this is no chance."""
     part = 1.3 * math.sqrt(2 * math.log(size) / size)
     return min(0.6, max(0.25, part)) * size
+
+
+def _in_order(turned: Tensor, fast: Fast) -> Labels | None:
+    """The labels where columns stand in their plain order, by a look at a few rows first."""
+    size = turned.shape[1]
+    plain = torch.arange(size)
+    some = turned[_spread_out(len(turned), 8)]
+    clear = float(_best(some.T, plain, fast, size)[1].abs().median()) >= _clear(size)
+    return _decoded(turned, plain, fast) if clear else None
 
 
 def _divided(signs: Tensor, reference: int) -> Tensor:
