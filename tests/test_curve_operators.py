@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import io
 import itertools
 import json
@@ -14,6 +13,7 @@ import torch
 from curve_networks import exact, network, studied
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operator_cases import cases, layer_of
 from torch import Tensor, nn
 
 from paramaudit.numerics import piecewise
@@ -32,28 +32,13 @@ BY_NAME = {operator.name: operator for operator in OPERATORS}
 FEW = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 
 
-def cases(kind: str) -> list[object]:
-    return [
-        pytest.param(operator, example, id=f"{operator.name}: {example.name}")
-        for operator in CURVES
-        for example in getattr(operator, kind)
-    ]
-
-
-FINDS = pytest.mark.parametrize(("operator", "example"), cases("finds"))
-IGNORES = pytest.mark.parametrize(("operator", "example"), cases("ignores"))
+FINDS = pytest.mark.parametrize(("operator", "example"), cases(CURVES, "finds"))
+IGNORES = pytest.mark.parametrize(("operator", "example"), cases(CURVES, "ignores"))
 DEEP = pytest.mark.parametrize("deep", [False, True], ids=["one layer", "two layers"])
 
 
 def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
-
-
-@functools.cache
-def layer_of(operator: Operator, example: Example) -> nn.Module:
-    layer = operator.propose(example.build())
-    assert layer is not None
-    return layer
 
 
 def judged(view: Curve, run: Run, layer: nn.Module) -> Evidence:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import importlib
 import io
 import json
@@ -16,7 +15,8 @@ import pytest
 import scipy.signal
 import torch
 from chains import Layers, chain, product, runner, single
-from torch import Tensor, nn
+from operator_cases import cases, layer_of
+from torch import Tensor
 
 from paramaudit.errors import OptionError
 from paramaudit.numerics.layers import floats
@@ -33,16 +33,8 @@ MATRICES = looking_at(Matrix)
 BY_NAME = {operator.name: operator for operator in OPERATORS}
 
 
-def cases(kind: str) -> list[object]:
-    return [
-        pytest.param(operator, example, id=f"{operator.name}: {example.name}")
-        for operator in MATRICES
-        for example in getattr(operator, kind)
-    ]
-
-
-FINDS = pytest.mark.parametrize(("operator", "example"), cases("finds"))
-IGNORES = pytest.mark.parametrize(("operator", "example"), cases("ignores"))
+FINDS = pytest.mark.parametrize(("operator", "example"), cases(MATRICES, "finds"))
+IGNORES = pytest.mark.parametrize(("operator", "example"), cases(MATRICES, "ignores"))
 HIDDEN = pytest.mark.parametrize("hidden", [False, True], ids=["stored", "in a chain"])
 
 
@@ -63,13 +55,6 @@ def layers_of(example: Example, hidden: bool) -> Layers:
 def seen(layers: Layers, example: Example) -> Matrix:
     """The map of these layers, with what the graph says about the example."""
     return dataclasses.replace(product(layers), state=example.build().state)
-
-
-@functools.cache
-def layer_of(operator: Operator, example: Example) -> nn.Module:
-    layer = operator.propose(example.build())
-    assert layer is not None
-    return layer
 
 
 @HIDDEN

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import functools
 import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from operator_cases import cases, layer_of
 from torch import Tensor, nn
 
 from paramaudit.numerics.layers import floats
@@ -22,24 +22,9 @@ BY_NAME = {operator.name: operator for operator in OPERATORS}
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def cases(kind: str) -> list[object]:
-    return [
-        pytest.param(operator, example, id=f"{operator.name}: {example.name}")
-        for operator in TABLES
-        for example in getattr(operator, kind)
-    ]
-
-
-FINDS = pytest.mark.parametrize(("operator", "example"), cases("finds"))
-IGNORES = pytest.mark.parametrize(("operator", "example"), cases("ignores"))
+FINDS = pytest.mark.parametrize(("operator", "example"), cases(TABLES, "finds"))
+IGNORES = pytest.mark.parametrize(("operator", "example"), cases(TABLES, "ignores"))
 EACH = pytest.mark.parametrize("operator", TABLES, ids=lambda operator: operator.name)
-
-
-@functools.cache
-def layer_of(operator: Operator, example: Example) -> nn.Module:
-    layer = operator.propose(example.build())
-    assert layer is not None
-    return layer
 
 
 def made(layer: nn.Module, dtype: torch.dtype) -> Tensor:
