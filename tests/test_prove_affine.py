@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from paramaudit.numerics.exact import affine_pair
+from paramaudit.numerics.exact import AffinePair
 from paramaudit.prove.affine import dense, gap, judge
 from paramaudit.prove.rounding import COPIES, witness
 from paramaudit.records import Matrix, Tier
@@ -141,21 +141,33 @@ def test_the_same_seed_sees_the_same() -> None:
 
 
 @given(SIZES, SEEDS)
-def test_pairs_hold_twice_the_digits(columns: int, seed: int) -> None:
+def test_pairs_hold_more_digits_and_say_how_many(columns: int, seed: int) -> None:
     weight, inputs, bias = (
         randn(2, columns, seed=seed),
         randn(3, columns, seed=seed + 1),
         randn(2, seed=seed + 2),
     )
-    high, low = affine_pair(inputs, weight, bias)
+    pair = AffinePair(weight, bias)
+    (high, low), dropped = pair(inputs), pair.dropped(inputs)
     for i in range(3):
+        missed = Fraction(0)
         for j in range(2):
             terms = [
                 Fraction(a) * Fraction(b) for a, b in zip(inputs[i].tolist(), weight[j].tolist(), strict=True)
             ]
             true = sum(terms, Fraction(float(bias[j])))
             off = true - Fraction(float(high[i, j])) - Fraction(float(low[i, j]))
-            assert abs(off) <= 2.0**-98 * columns * (1 + sum(abs(t) for t in terms))
+            missed += off**2
+        assert missed <= Fraction(float(dropped[i])) ** 2
+        assert float(dropped[i]) <= 2.0**-62 * columns * float(inputs[i].norm() * weight.norm())
+
+
+def test_numbers_of_different_sizes_are_kept_to_the_last_bit() -> None:
+    weight = torch.tensor([[1.0, 2.0**-40, 2.0**-3]], dtype=torch.float64)
+    inputs = torch.tensor([[2.0**30, 1.0 + 2.0**-4, 3.0]], dtype=torch.float64)
+    high, low = AffinePair(weight, None)(inputs)
+    true = 2**30 + Fraction(1 + 2.0**-4) / 2**40 + Fraction(3, 8)
+    assert Fraction(float(high)) + Fraction(float(low)) == true
 
 
 # --- judge --------------------------------------------------------------------------------------

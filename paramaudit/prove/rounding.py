@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from paramaudit.numerics.exact import affine, affine_pair
+from paramaudit.numerics.exact import AffinePair, affine
 from paramaudit.numerics.norms import ROUNDOFF, top_direction
 from paramaudit.records import Matrix, Measured
 
@@ -50,52 +50,68 @@ def witness(
         ``run`` got ``x`` alone or :data:`COPIES` times in a batch, and that ``x``: ``(in,)`` in
         ``original.dtype``. Inputs on which ``run`` overflows do not count.
     """
+    reference = Reference(original)
     inputs = _trials(original, generator, rows)
-    errors = observe(run, original, inputs)
+    errors = reference.errors(run, inputs)
     for _ in range(rounds):
         keep = errors.argsort(descending=True)[:8]
         changed = _changed(inputs[keep], generator).to(original.dtype)
         inputs = torch.cat([inputs[keep], changed])
-        errors = torch.cat([errors[keep], observe(run, original, changed)])
-    # Alone and repeated, because a product rounds otherwise in a batch: so the kept input shows it again.
+        errors = torch.cat([errors[keep], reference.errors(run, changed)])
     inputs = inputs[errors.argsort(descending=True)[:ALONE]]
-    errors = torch.stack([reproduced(run, original, one) for one in inputs])
+    errors = reference.reproduced(run, inputs)
     best = int(errors.argmax())
     return Measured(float(errors[best]), "euclidean", PER), inputs[best].clone()
 
 
-def reproduced(run: Run, original: Matrix, one: Tensor) -> Tensor:
-    """The larger error on one input ``(in,)``, alone or :data:`COPIES` times in a batch."""
-    alone = observe(run, original, one[None])
-    return torch.cat([alone, observe(run, original, one.repeat(COPIES, 1))]).max()
+class Reference:
+    """An affine map with more digits than its dtype has, to hold its implementation to.
 
-
-def observe(run: Run, original: Matrix, inputs: Tensor) -> Tensor:
-    """The observed errors ``(n,)`` of ``run`` on inputs ``(n, in)`` in the original's dtype.
-
-    The float64 reference's own error is taken off; an input or output that is not finite counts 0.
+    An input or output that is not finite counts 0, and the reference's own error is taken off.
     """
-    with torch.no_grad():
-        outputs = run(inputs).to(device="cpu", dtype=torch.float64)
-    exact = inputs.to(torch.float64)
-    lengths = torch.sqrt(exact.square().sum(1) + 1)
-    if original.dtype == torch.float64:
-        high, low = affine_pair(exact, original.weight, original.bias)
-        errors = ((outputs - high) - low).norm(dim=1)
-    else:
-        errors = (outputs - affine(exact, original.weight, original.bias)).norm(dim=1)
-        size = original.weight.norm() + (0.0 if original.bias is None else original.bias.norm())
-        errors = errors - 2 * (sum(original.weight.shape) + 1) * ROUNDOFF * size * lengths
-    errors = errors / lengths
-    return torch.where(errors.isfinite() & outputs.isfinite().all(1), errors, 0.0).clamp_min(0.0)
+
+    def __init__(self, original: Matrix) -> None:
+        self.original = original
+        self._pair = AffinePair(original.weight, original.bias) if original.dtype == torch.float64 else None
+
+    def errors(self, run: Run, inputs: Tensor) -> Tensor:
+        """``|run(x) - (W x + b)| / |[x;1]|`` as observed ``(n,)``, on inputs ``(n, in)`` in the dtype."""
+        return self._off(run, [inputs], inputs)[0]
+
+    def reproduced(self, run: Run, inputs: Tensor) -> Tensor:
+        """The larger error of each input alone and of it :data:`COPIES` times in a batch, ``(n,)``.
+
+        Both, because a product rounds otherwise in a batch: so a kept input shows its error again.
+        """
+        alone = self._off(run, [one[None] for one in inputs], inputs)[0]
+        copies = self._off(run, [one.repeat(COPIES, 1) for one in inputs], inputs)
+        return torch.maximum(alone, copies.max(0).values)
+
+    def _off(self, run: Run, batches: list[Tensor], inputs: Tensor) -> Tensor:
+        """Errors ``(k, n)`` where the batches hold every input k times, in its order."""
+        with torch.no_grad():
+            outputs = torch.cat([run(batch) for batch in batches]).to(device="cpu", dtype=torch.float64)
+        exact = inputs.to(torch.float64)
+        lengths = torch.sqrt(exact.square().sum(1) + 1)
+        weight, bias = self.original.weight, self.original.bias
+        outputs = outputs.reshape(len(inputs), -1, len(weight)).transpose(0, 1)
+        if self._pair is not None:
+            high, low = self._pair(exact)
+            errors = ((outputs - high) - low).norm(dim=-1) - self._pair.dropped(exact)
+        else:
+            size = weight.norm() + (0.0 if bias is None else bias.norm())
+            own = 2 * (sum(weight.shape) + 1) * ROUNDOFF * size * lengths
+            errors = (outputs - affine(exact, weight, bias)).norm(dim=-1) - own
+        errors = errors / lengths
+        return torch.where(errors.isfinite() & outputs.isfinite().all(-1), errors, 0.0).clamp_min(0.0)
 
 
 def _trials(original: Matrix, generator: torch.Generator, rows: int) -> Tensor:
     """Inputs ``(about rows, in)`` in the original's dtype: of every kind, over several lengths."""
     weight = original.weight
     out, columns = weight.shape
-    if original.dtype == torch.float64:  # the reference is dear: about 2e8 elementary products
-        rows = max(8, min(rows, int(2e8 / max(1, out * columns))))
+    if original.dtype == torch.float64:  # the reference is dear: some fifteen products of matrices
+        rows = max(8, min(rows, int(1e8 / max(1, out * columns))))
     quarter = max(2, rows // 4)
 
     def randn(*shape: int) -> Tensor:
