@@ -22,6 +22,18 @@ NEAR = 64
 LARGE = 32
 """Of fewer rows or columns, folded, a few terms take up so much that what is left says little."""
 
+SAMPLED = 48
+"""So many entries, and of each the row and column of the folded matrix, are looked at first."""
+
+SLACK = 1.3
+"""A sample may be so much noisier than the whole."""
+
+FITTED = 12
+"""At most so many splits are looked at in full, those that store least; of sums fewer."""
+
+STORED = 0.03
+"""Storage in few bits leaves this much at most, and row by row, not spread evenly."""
+
 FIRM = 1e-3
 """Where nearly every matrix is near a product, only one that leaves at most this much is one."""
 
@@ -60,12 +72,16 @@ def products(weight: Tensor, dtype: torch.dtype, noise: float) -> Products | Non
     if not any(tall) and not any(wide):
         return None
     best = 1.0
+    some = _heavy(weight)
     for terms in range(1, MOST_TERMS + 1):
-        for at in _splits(weight, tall[terms - 1], wide[terms - 1]):
-            p, q = at[0] * at[1], weight.numel() // (at[0] * at[1])
-            if terms < min(p, q) and terms * (p + q) < weight.numel():
+        splits = _splits(weight, tall[terms - 1], wide[terms - 1])
+        fit = sorted((_stored(weight, at, terms), at) for at in splits if _looks_so(weight, at, terms, some))
+        for numbers, at in fit[: FITTED // terms]:
+            if numbers < weight.numel():
                 fitted = _fitted(weight, at, terms, dtype, noise)
                 found += [] if fitted is None else [fitted]
+                if fitted is not None and fitted.left <= NEAR * noise:
+                    break  # those to come store more
         best = min((one.left for one in found), default=1.0)
         if best <= NEAR * noise:
             break
@@ -104,6 +120,43 @@ def _folds(weight: Tensor) -> list[list[int]]:
     return found
 
 
+def _stored(weight: Tensor, at: tuple[int, int], terms: int) -> int:
+    """How many numbers so many products with first factors of this size take."""
+    first = at[0] * at[1]
+    return terms * (first + weight.numel() // first)
+
+
+def _heavy(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns ``(k,)`` of some entries that are not small, in places without a pattern."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(weight.numel(), (SAMPLED**2,), generator=generator)
+    sizes = weight.reshape(-1)[drawn].abs()
+    where = weight.nonzero() if float(sizes.median()) == 0.0 else weight.new_empty(0)
+    if len(where):  # few entries are not zero
+        drawn = where[:, 0] * weight.shape[1] + where[:, 1]
+        drawn = drawn[torch.randint(len(drawn), (SAMPLED,), generator=generator)]
+    else:
+        drawn = drawn[sizes.topk(min(SAMPLED, len(drawn))).indices]
+    return drawn // weight.shape[1], drawn % weight.shape[1]
+
+
+def _looks_so(weight: Tensor, at: tuple[int, int], terms: int, some: tuple[Tensor, Tensor]) -> bool:
+    """Whether the rows and columns of some entries, of the folded matrix, are near so many products."""
+    rows, columns = weight.shape
+    (m1, n1), (m2, n2) = at, (rows // at[0], columns // at[1])
+    if terms >= min(m1 * n1, m2 * n2):
+        return False
+    first = torch.unique(some[0] // m2 * n1 + some[1] // n2)
+    second = torch.unique(some[0] % m2 * n2 + some[1] % n2)
+    row = (first // n1)[:, None] * m2 + second // n2
+    column = (first % n1)[:, None] * n2 + second % n2
+    part = weight[row, column]
+    if min(part.shape) <= terms:
+        return True
+    usual = min(1.0, terms * usual_share(*part.shape))
+    return float(shares(part)[terms - 1]) >= 1 - NOISY**2 * (1 - min(MOST_USUAL, usual)) * SLACK
+
+
 def _fitted(
     weight: Tensor, at: tuple[int, int], terms: int, dtype: torch.dtype, noise: float
 ) -> Products | None:
@@ -123,6 +176,8 @@ def _fitted(
     noisy = min(folded.shape) >= LARGE and noise_like(missed)
     if terms > 1 and not (residual <= NEAR * noise or noisy):
         return None  # a smooth matrix is near a few products, as a function is near a few terms of a series
+    if not (residual <= STORED or noisy or min(folded.shape) < LARGE):
+        return None
     usual = 1 - min(1.0, terms * usual_share(*folded.shape))
     if not residual <= max(FIRM, NOISY * usual**0.5):
         return None
