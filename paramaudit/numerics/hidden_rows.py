@@ -32,16 +32,24 @@ class Family:
     across: Transform | None = None
 
 
-def hidden(view: Matrix, families: Sequence[Family], most: float = 1.0) -> tuple[str, Gauged] | None:
+@dataclass(frozen=True)
+class Hidden:
+    """A transform under scales and orders: its name, what it leaves over, and the layer."""
+
+    name: str
+    left: float
+    layer: Gauged
+
+
+def hidden(view: Matrix, families: Sequence[Family]) -> Hidden | None:
     """The transform whose rows and columns are these, reordered and scaled; square matrices alone.
 
     Args:
         view: the matrix.
         families: those of its width, the simplest first.
-        most: what may be left over, as a part of the matrix.
 
     Returns:
-        Of those that leave about as little as any, the name and layer of the one that stores least.
+        Of those that leave about as little as any, the one that stores least.
     """
     weight = view.weight
     size = weight.shape[1]
@@ -51,13 +59,13 @@ def hidden(view: Matrix, families: Sequence[Family], most: float = 1.0) -> tuple
     if scales is None:
         return None
     matrix = weight / scales[0][:, None] / scales[1]
-    fits = [(family.name, fit) for family in families for fit in _fits(view, matrix, scales[1], family)]
-    least = min((left for _, (left, _) in fits), default=1.0)
+    fits = [Hidden(f.name, *fit) for f in families for fit in _fits(view, matrix, scales[1], f)]
+    least = min((fit.left for fit in fits), default=1.0)
     # small sizes have few numbers and many orders: there noise would say nothing
-    if least > min(most, NOISY, 0.02 * size):
+    if least > min(NOISY, 0.02 * size):
         return None
-    near = [(name, layer) for name, (left, layer) in fits if left <= 1.5 * least + 16 * view.noise]
-    return min(near, key=lambda named: _stored(named[1]))
+    near = [fit for fit in fits if fit.left <= 1.5 * least + 16 * view.noise]
+    return min(near, key=lambda fit: _stored(fit.layer))
 
 
 def _stored(layer: Gauged) -> tuple[int, int, int, int]:

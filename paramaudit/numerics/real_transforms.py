@@ -8,7 +8,7 @@ import torch
 
 from paramaudit.numerics import trigonometric
 from paramaudit.numerics.gauge import Gauged
-from paramaudit.numerics.hidden_rows import Family, hidden
+from paramaudit.numerics.hidden_rows import Family, Hidden, hidden
 from paramaudit.numerics.noise import left_over
 from paramaudit.numerics.relabel import (
     cosines_by_constant,
@@ -18,7 +18,7 @@ from paramaudit.numerics.relabel import (
     sines_by_constant,
     sines_by_square,
 )
-from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows
+from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows, nearest
 from paramaudit.records import Matrix
 
 HARTLEY_NORMS = {"1": "backward", "1/n": "forward", "1/sqrt(n)": "ortho"}
@@ -54,23 +54,36 @@ def fitted(view: Matrix, name: str, plain: TransformRows | None) -> TransformRow
     Under signs and orders of both sides some of these transforms are one another (a sine transform of type
     4 is the cosine one backwards, with alternating signs); the name is that of the one that stores least.
     """
-    if plain is None:
-        return _named(view, name)
-    size = view.weight.shape[1]
+    left = 2.0 if plain is None else _left(view, plain)
+    if left <= _near(view):
+        return plain
+    found = view.once(_behind_a_gauge)
+    if found is None or found.name != name or found.left > 0.5 * left:
+        return plain
+    return found.layer
+
+
+def _behind_a_gauge(view: Matrix) -> Hidden | None:
+    """What the matrix is under scales and orders; None where one of the transforms fits without any."""
+    families = _families(view.weight.shape[1])
+    plain = nearest(view, [family.transform for family in families])
+    if plain is not None and _left(view, plain) <= _near(view):
+        return None
+    return hidden(view, families)
+
+
+def _near(view: Matrix) -> float:
+    """What rounding leaves at most."""
+    return 256 * max(view.noise, 2.0**-50)
+
+
+def _left(view: Matrix, plain: TransformRows) -> float:
+    """What a layer leaves over."""
     with torch.no_grad():
-        table = plain(torch.eye(size, dtype=torch.float64)).T
+        table = plain(torch.eye(view.weight.shape[1], dtype=torch.float64)).T
         if plain.bias is not None:
             table = table - plain.bias[:, None]
-    left = left_over(view.weight - table, view.weight)
-    if left <= 256 * max(view.noise, 2.0**-50):
-        return plain
-    found = _named(view, name, 0.5 * left)
-    return plain if found is None else found
-
-
-def _named(view: Matrix, name: str, most: float = 1.0) -> Gauged | None:
-    found = hidden(view, _families(view.weight.shape[1]), most)
-    return found[1] if found is not None and found[0] == name else None
+    return left_over(view.weight - table, view.weight)
 
 
 def _families(size: int) -> list[Family]:

@@ -33,6 +33,9 @@ class Columns:
 SEARCHED = 128
 """Larger matrices are searched for such a row in half as many: of those, one in three or more will do."""
 
+ROWS = 16
+"""Of rows that each tell all columns, so many are read: another one's order differs by a factor alone."""
+
 Finder = Callable[[Tensor], Iterator[Columns]]
 """From an orthonormal matrix ``(n, n)`` to what its columns may be."""
 
@@ -114,9 +117,8 @@ def sines_between(matrix: Tensor) -> Iterator[Columns]:
     place = torch.arange(1, size + 1, dtype=torch.float64) * (math.pi / (size + 1))
     expected = place.sin().sort().values
     twice = (2 * place).sin()
-    for row in range(size):
-        if float((moduli[row].sort().values - expected).abs().max()) > 0.3 / size:
-            continue
+    off = (moduli.sort(dim=1).values - expected).abs().amax(1)
+    for row in (off <= 0.3 / size).nonzero()[:ROWS, 0].tolist():
         signs = matrix[row].sign()
         rank = moduli[row].argsort().argsort() // 2  # pairs from both ends inwards
         second = int((moduli - twice[rank].abs()).abs().sum(1).argmin())

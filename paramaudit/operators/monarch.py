@@ -16,7 +16,8 @@ Source:           Dao et al., Monarch: expressive structured matrices for effici
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import scipy.linalg
@@ -30,6 +31,9 @@ from paramaudit.records import Example, Json, Matrix, Operator
 
 SAMPLE = 8
 """Rows and columns of a part that are looked at first."""
+
+MOST = 4
+"""So many near maps are fitted, those that store least."""
 
 
 class Monarch(nn.Module):
@@ -73,14 +77,28 @@ def propose(view: Matrix) -> Monarch | None:
     found: list[tuple[float, Monarch]] = []
     for groups, blocks in sorted(sizes, key=lambda at: at[1] * weight.shape[0] + at[0] * weight.shape[1]):
         parts = _parts(weight, groups, blocks) / gain
+        if not _roughly(parts):
+            continue
         left, right = leading(parts, view.dtype)
         residual = left_over(parts - left.unsqueeze(-1) * right.unsqueeze(-2), parts)
         usual = 1 - usual_share(*parts.shape[-2:])
         if residual <= NOISY * usual**0.5:
             found.append((residual, Monarch(right * gain, left, kept_bias(view))))
+            if residual <= view.noise or len(found) == MOST:
+                break  # those to come store more
     best = min((residual for residual, _ in found), default=0.0)
     near = (layer for residual, layer in found if residual <= 1.5 * best + 2 * view.noise)
     return next(near, None)
+
+
+def _roughly(parts: Tensor) -> bool:
+    """Whether every part, on the whole, lies along its own heaviest row."""
+    heaviest = parts.square().sum(-1).argmax(-1)
+    index = heaviest[..., None, None].expand(*heaviest.shape, 1, parts.shape[-1])
+    right = parts.gather(-2, index).squeeze(-2)
+    right = right / right.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(parts.dtype).tiny)
+    along = torch.linalg.vector_norm(parts @ right.unsqueeze(-1))
+    return float(along) ** 2 >= 0.5 * float(torch.linalg.vector_norm(parts)) ** 2
 
 
 def _sizes(rows: int, columns: int) -> Iterator[tuple[int, int]]:
@@ -100,12 +118,14 @@ def _parts(weight: Tensor, groups: int, blocks: int) -> Tensor:
 
 
 def _looking_so(weight: Tensor) -> list[tuple[int, int]]:
-    """The sizes at which samples of two parts have rank one; those of one shape are judged at once."""
+    """The sizes at which samples of a few parts have rank one; those of one shape are judged at once."""
     sizes = list(_sizes(*weight.shape))
-    for late in (False, True):  # the second part is seen only where the first one passed
+    # what is dear is looked at only where what is cheap has passed
+    looks: tuple[Callable[[Tensor, tuple[int, int]], Tensor], ...] = (_first, _later)
+    for sample in (*looks, *(partial(_around, entry=entry) for entry in range(3))):
         samples: dict[tuple[int, ...], list[tuple[tuple[int, int], Tensor]]] = {}
         for size in sizes:
-            part = _sample(weight, size, late)
+            part = sample(weight, size)
             samples.setdefault(tuple(part.shape), []).append((size, part))
         bad: set[tuple[int, int]] = set()
         for shape, taken in samples.items():
@@ -116,15 +136,32 @@ def _looking_so(weight: Tensor) -> list[tuple[int, int]]:
     return sizes
 
 
-def _sample(weight: Tensor, size: tuple[int, int], late: bool) -> Tensor:
-    """Some rows and columns of the first part of a size, or of a later one."""
+def _first(weight: Tensor, size: tuple[int, int], group: int = 0, block: int = 0) -> Tensor:
+    """Some rows and columns of the first part of a size, or of another one."""
     (groups, blocks), (rows, columns) = size, weight.shape
     down = np.linspace(0, rows // groups - 1, min(rows // groups, SAMPLE)).astype(np.int64)
     along = np.linspace(0, columns // blocks - 1, min(columns // blocks, SAMPLE)).astype(np.int64)
-    group, block = (groups // 2, blocks - 1) if late else (0, 0)
     return torch.from_numpy(
         weight.numpy()[(down * groups + group)[:, None], along + block * (columns // blocks)]
     )
+
+
+def _later(weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same of a part further on."""
+    return _first(weight, size, size[0] // 2, size[1] - 1)
+
+
+def _around(weight: Tensor, size: tuple[int, int], entry: int) -> Tensor:
+    """The heaviest rows and columns beside a heavy entry, of its part: few are not zero in a sparse matrix."""
+    (groups, blocks), (rows, columns), numbers = size, weight.shape, weight.numpy()
+    row = (2 * entry + 1) * rows // 6
+    column = int(np.abs(numbers[row]).argmax())
+    wide = columns // blocks
+    down = np.arange(row % groups, rows, groups)
+    along = np.arange(column // wide * wide, (column // wide + 1) * wide)
+    down = down[np.argsort(-np.abs(numbers[down, column]), kind="stable")[:SAMPLE]]
+    along = along[np.argsort(-np.abs(numbers[row, along]), kind="stable")[:SAMPLE]]
+    return torch.from_numpy(numbers[down[:, None], along])
 
 
 def _random(groups: int, blocks: int, tall: int, wide: int, bias: bool = False) -> Matrix:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,19 @@ class Matrix:
     bias: Tensor | None
     dtype: torch.dtype = torch.float32
     state: State | None = None
+    _found: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def noise(self) -> float:
         """Unit roundoff of the storage dtype: the relative size of noise to look through."""
         return float(torch.finfo(self.dtype).eps) / 2
+
+    def once(self, search: Callable[[Matrix], Found]) -> Found:
+        """``search(self)``, kept: what several operators ask of one map is sought once, while the map lives."""
+        if search not in self._found:
+            self._found[search] = search(self)
+        found: Found = self._found[search]
+        return found
 
 
 @dataclass(frozen=True)
