@@ -18,6 +18,9 @@ LEVELS = (0.0, 1e-6, 1e-4, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0
 WORTH = 0.75
 """Blocks that hold more than this part of all entries are no finding."""
 
+SAMPLED = 64
+"""Rows that are asked first whether they join all columns."""
+
 BESIDE = 0.35
 """Norm outside the block that a row or column may have, as a part of its own."""
 
@@ -55,6 +58,8 @@ def blocks(weight: Tensor, noise: float) -> list[Block]:
         if count == before:
             continue
         before = count
+        if _joined(alive):
+            continue
         found = _parts(alive)
         held = sum(len(b.rows) * len(b.columns) for b in found)
         if found and held <= WORTH * weight.numel() and _little_beside(weight, found, least):
@@ -83,6 +88,20 @@ def has_gaps(weight: Tensor) -> bool:
     some = weight[torch.linspace(0, rows - 1, min(16, rows)).long()]
     limit = 0.1 * some.square().mean(1, keepdim=True).sqrt()
     return float((some.abs() <= limit).double().mean()) >= 0.16
+
+
+def _joined(alive: Tensor) -> bool:
+    """Whether a few rows already join all columns, so that there is one block, and that of most rows."""
+    some = alive[torch.linspace(0, alive.shape[0] - 1, min(SAMPLED, alive.shape[0])).long()]
+    reached = some[int(some.sum(1).argmax())]
+    for _ in range(8):
+        wider = some[(some & reached).any(1)].any(0)
+        if bool(wider.all()):
+            return float(alive.any(1).double().mean()) > WORTH
+        if torch.equal(wider, reached):
+            return False
+        reached = wider
+    return False
 
 
 def _parts(alive: Tensor) -> list[Block]:

@@ -104,6 +104,8 @@ def propose(view: Matrix) -> Butterfly | None:
         if values is not None:
             layer = Butterfly(values if widest_last else values.mT, widest_last, where, kept_bias(view))
             found.append((left_over(multiplied(values) - rows, rows), layer))
+            if found[-1][0] <= 16 * view.noise:
+                break
     # one order of the levels may come near by chance where another one is meant
     return min(found, key=lambda one: one[0])[1] if found else None
 

@@ -121,8 +121,9 @@ def _looking_so(weight: Tensor) -> list[tuple[int, int]]:
     """The sizes at which samples of a few parts have rank one; those of one shape are judged at once."""
     sizes = list(_sizes(*weight.shape))
     # what is dear is looked at only where what is cheap has passed
-    looks: tuple[Callable[[Tensor, tuple[int, int]], Tensor], ...] = (_first, _later)
-    for sample in (*looks, *(partial(_around, entry=entry) for entry in range(3))):
+    looks: list[Callable[[Tensor, tuple[int, int]], Tensor]] = [_first, _later]
+    looks += [partial(_around, entry=entry) for entry in range(3)]
+    for sample in looks:
         samples: dict[tuple[int, ...], list[tuple[tuple[int, int], Tensor]]] = {}
         for size in sizes:
             part = sample(weight, size)
@@ -152,7 +153,7 @@ def _later(weight: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _around(weight: Tensor, size: tuple[int, int], entry: int) -> Tensor:
-    """The heaviest rows and columns beside a heavy entry, of its part: few are not zero in a sparse matrix."""
+    """The heaviest rows and columns beside a heavy entry, of its part: most others may be zero."""
     (groups, blocks), (rows, columns), numbers = size, weight.shape, weight.numpy()
     row = (2 * entry + 1) * rows // 6
     column = int(np.abs(numbers[row]).argmax())

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-
 Found = TypeVar("Found")
 
 
@@ -42,7 +41,7 @@ class Matrix:
         return float(torch.finfo(self.dtype).eps) / 2
 
     def once(self, search: Callable[[Matrix], Found]) -> Found:
-        """``search(self)``, kept: what several operators ask of one map is sought once, while the map lives."""
+        """``search(self)``, kept while the map lives: what several operators ask of it is sought once."""
         if search not in self._found:
             self._found[search] = search(self)
         found: Found = self._found[search]
