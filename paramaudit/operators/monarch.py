@@ -32,6 +32,9 @@ from paramaudit.records import Example, Json, Matrix, Operator
 SAMPLE = 8
 """Rows and columns of a part that are looked at first."""
 
+FIRM = 1e-3
+"""Parts of few rows and columns are never this near to products by chance."""
+
 MOST = 4
 """So many near maps are fitted, those that store least."""
 
@@ -82,7 +85,7 @@ def propose(view: Matrix) -> Monarch | None:
         left, right = leading(parts, view.dtype)
         residual = left_over(parts - left.unsqueeze(-1) * right.unsqueeze(-2), parts)
         usual = 1 - usual_share(*parts.shape[-2:])
-        if residual <= NOISY * usual**0.5:
+        if residual <= max(FIRM, NOISY * usual**0.5):
             found.append((residual, Monarch(right * gain, left, kept_bias(view))))
             if residual <= view.noise or len(found) == MOST:
                 break  # those to come store more
