@@ -101,7 +101,7 @@ def _length(view: Matrix, map_: torch.Tensor, layer: torch.nn.Module) -> float:
     left = left_over(view.weight - map_, view.weight)
     if left <= STORED and storage_noise(view.weight, map_):
         left = 0.0
-    return entries * math.log(left**2 + (16 * view.noise) ** 2) + floats(layer) * math.log(entries)
+    return 2 * entries * math.log(max(left, 16 * view.noise)) + floats(layer) * math.log(entries)
 
 
 def _judged(view: Matrix, run: Any, candidate: Matrix) -> Any:

@@ -211,13 +211,20 @@ ROWS: tuple[Row, ...] = (
         "toeplitz",
         lambda n, rng: scipy.linalg.toeplitz(rng.standard_normal(n), rng.standard_normal(n)),
         ("toeplitz",),
+        gauges=_SCALED,
     ),
     Row(
         "hankel",
         lambda n, rng: scipy.linalg.hankel(rng.standard_normal(n), rng.standard_normal(n)),
         ("hankel",),
+        gauges=_SCALED,
     ),
-    Row("circulant", lambda n, rng: scipy.linalg.circulant(rng.standard_normal(n)), ("circulant",)),
+    Row(
+        "circulant",
+        lambda n, rng: scipy.linalg.circulant(rng.standard_normal(n)),
+        ("circulant",),
+        gauges=_SCALED,
+    ),
     Row(
         "dft (complex)",
         _fixed(complex_dft),

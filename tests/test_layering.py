@@ -24,8 +24,8 @@ LAYERS = (
     {"frames"},
     {"errors", "records"},
     {"numerics", "budgets", "baseline"},
-    {"load", "graph", "operators", "layers", "prove", "measure", "rules", "save"},
-    {"rewrites"},
+    {"load", "graph", "operators", "prove", "measure", "rules", "save"},
+    {"rewrites", "layers"},
     {"plan"},
     {"account", "gate", "changes", "expect", "bare", "pairing", "pays", "places", "attack"},
     {"objective", "counterexample", "locate", "compose", "gradients"},
@@ -44,7 +44,7 @@ LAYERS = (
 ONLY = {
     "rewrites": {"errors", "records", "numerics", "graph"},
     "report": {"errors", "records", "numerics"},
-    "layers": {"records", "numerics"},
+    "layers": {"records", "numerics", "operators"},  # its own `__init__` alone names operators
 }
 # What an operator's or a layer's own file may import: the operators' `__init__` alone also names its error.
 OPERATOR_IMPORTS = {"paramaudit.records", "paramaudit.numerics", "torch", "numpy", "scipy"}

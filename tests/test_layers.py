@@ -9,6 +9,7 @@ import io
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,10 @@ from paramaudit import layers
 
 EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 FILES = sorted(entry.name for entry in pkgutil.iter_modules(layers.__path__))
+ONE_DTYPE = {
+    *("StyleMap", "LowRank", "Kronecker", "Monarch", "Butterfly", "BlockDiagonal", "StateSpaceStep"),
+}
+DOCUMENTS = Path(__file__).parents[1] / "docs" / "layers.md"
 HEADINGS = ("What it computes:", "Replaces:", "Faster when:", "Mind:", "Source:")
 
 
@@ -35,6 +40,15 @@ def error(found: Tensor, wanted: Tensor) -> float:
 
 def moved(case: Case, dtype: torch.dtype, device: str = "cpu") -> tuple[nn.Module, tuple[Tensor, ...]]:
     return case.build().to(device, dtype), tuple(t.to(device, dtype) for t in case.inputs())
+
+
+def test_every_layer_is_in_the_documents_and_their_examples_run() -> None:
+    text = DOCUMENTS.read_text(encoding="utf-8")
+    assert [name for name in layers.__all__ if f"\n| `{name}` |" not in text] == []
+    with torch.random.fork_rng(devices=[]):
+        result = doctest.testfile(str(DOCUMENTS), module_relative=False)
+    assert result.failed == 0
+    assert result.attempted > len(layers.__all__)
 
 
 def test_every_layer_has_a_case() -> None:
@@ -108,8 +122,8 @@ def test_dtypes(case: Case) -> None:
 @EACH
 @torch.no_grad()
 def test_inputs_of_another_dtype_than_the_numbers(case: Case) -> None:
-    if case.name == "StyleMap":
-        pytest.skip("torch's own linear layer wants one dtype")
+    if case.name.partition(",")[0] in ONE_DTYPE:
+        pytest.skip("torch's own products want one dtype")
     layer = case.build()
     found = flat(layer(*(t.float() for t in case.inputs())))
     for single, wanted in zip(found, flat(layer(*case.inputs())), strict=True):

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import pywt
+import scipy.fft
 import scipy.linalg
 import scipy.signal
 import torch
@@ -60,6 +61,17 @@ def test_spectrum(n: int, seed: int, name: str) -> None:
         agree(layers.Spectrum(n, (first, end), ours, output), x, values)
     found = layers.Spectrum(n, (first, end), ours, "complex")(x).numpy()
     np.testing.assert_allclose(found, bins, rtol=0, atol=1e-10 * n)
+
+
+@pytest.mark.parametrize("orthonormal", [False, True])
+@pytest.mark.parametrize("kind", [1, 2, 3, 4])
+@pytest.mark.parametrize("n", [2, 9, 64])
+def test_transforms(n: int, kind: int, orthonormal: bool) -> None:
+    x, norm = randn(3, n, seed=n), "ortho" if orthonormal else None
+    agree(layers.CosineTransform(n, kind, orthonormal), x, scipy.fft.dct(x.numpy(), kind, norm=norm))
+    agree(layers.SineTransform(n, kind, orthonormal), x, scipy.fft.dst(x.numpy(), kind, norm=norm))
+    bins = np.fft.fft(x.numpy()) / (n**0.5 if orthonormal else 1)
+    agree(layers.HartleyTransform(n, orthonormal), x, bins.real - bins.imag)
 
 
 @PROPERTY
@@ -300,6 +312,9 @@ def test_a_singular_process_covariance_has_its_factor() -> None:
 EYE = torch.eye(2)
 REFUSED = {
     "bins beyond the last": lambda: layers.Spectrum(16, (0, 10)),
+    "a cosine transform of type 5": lambda: layers.CosineTransform(8, 5),
+    "a cosine transform of type 1 of one point": lambda: layers.CosineTransform(1, 1),
+    "a sine transform of nothing": lambda: layers.SineTransform(0),
     "no bins": lambda: layers.Spectrum(16, (3, 3)),
     "unknown window": lambda: layers.Spectrum(16, window="flat"),
     "unknown output": lambda: layers.Spectrum(16, output="phase"),

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+from torch import Tensor
+
 from paramaudit.bare.offers import Offer, saving
 from paramaudit.bare.stored import Stored, bits
 from paramaudit.records import Evidence, Tier
@@ -19,13 +22,18 @@ from paramaudit.records import Evidence, Tier
 NAME = "constant-table"
 
 
+def _same(rows: Tensor) -> bool:
+    """Whether all rows are the first; the second one nearly always tells."""
+    return torch.equal(rows[1], rows[0]) and bool((rows == rows[:1]).all())
+
+
 def find(stored: Stored) -> Iterator[Offer]:
     """The fewest numbers that repeat to one tensor."""
     if stored.tensor.numel() < 2 or not bool(stored.tensor.any()):  # zeros have their own name
         return
     table = bits(stored.rows)  # 0.0 == -0.0, but 1 / x tells them apart
-    same_rows = len(table) > 1 and bool((table == table[:1]).all())
-    same_columns = table.shape[1] > 1 and bool((table == table[:, :1]).all())
+    same_rows = len(table) > 1 and _same(table)
+    same_columns = table.shape[1] > 1 and _same(table.T)
     if (same_rows and same_columns) or (same_columns and len(table) == 1):
         value = float(stored.rows[0, 0])
         reason = f"all {table.numel():,} numbers are {value:g}"

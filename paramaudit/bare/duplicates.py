@@ -30,8 +30,8 @@ def find(held: Mapping[str, Stored]) -> Iterator[Offer]:
             continue
         found = bits(stored.tensor)
         if bool((found != found.reshape(-1)[0]).any()):
-            groups[*size, _checksum(found)].append(stored)
-    for group in groups.values():
+            groups[*size, _sum(found)].append(stored)
+    for group in (group for rough in groups.values() for group in _split(rough)):
         for number, stored in enumerate(group):
             offers = (_compared(earlier, stored) for earlier in group[:number])
             yield from (offer for offer in [next(filter(None, offers), None)] if offer is not None)
@@ -76,14 +76,25 @@ def _order(first: Tensor, second: Tensor) -> Tensor | None:
     return order if torch.equal(first[order], second) else None
 
 
-def _checksum(whole: Tensor) -> tuple[int, ...]:
-    """Sums modulo 2^64 that no reordering changes."""
-    total = [0, 0]
-    for part in torch.split(whole.reshape(-1), 1 << 22):
-        wide = part.to(torch.int64)
-        total[0] += int(wide.sum())
-        total[1] += int(_mixed(wide).sum())
-    return tuple(value % 2**64 for value in total)
+def _split(group: list[Stored]) -> list[list[Stored]]:
+    """Tensors of one sum by a checksum that takes longer; most sums are of one tensor alone."""
+    if len(group) < 2:
+        return [group]
+    found: dict[int, list[Stored]] = defaultdict(list)
+    for stored in group:
+        found[_checksum(bits(stored.tensor))].append(stored)
+    return list(found.values())
+
+
+def _sum(whole: Tensor) -> int:
+    """The sum modulo 2^64 of numbers as they are stored, which no reordering changes."""
+    return int(whole.sum(dtype=torch.int64)) % 2**64
+
+
+def _checksum(whole: Tensor) -> int:
+    """The same of mixed bits, so that numbers that differ hardly ever agree."""
+    parts = torch.split(whole.reshape(-1), 1 << 22)
+    return sum(int(_mixed(part.to(torch.int64)).sum()) for part in parts) % 2**64
 
 
 def _sums(rows: Tensor) -> Tensor:

@@ -14,8 +14,10 @@ from paramaudit.bare.offers import Offer, saving
 from paramaudit.bare.stored import Stored
 from paramaudit.numerics.frames import Framed, frame_matrix
 from paramaudit.numerics.layers import floats
+from paramaudit.numerics.tables import Computed
 from paramaudit.operators import looking_at
 from paramaudit.plan.book import Book, Choice
+from paramaudit.plan.computed_kernels import kernel_evidence
 from paramaudit.plan.kernels import on_frames
 from paramaudit.plan.offered import affine_evidence, arguments, indices, proposed
 from paramaudit.prove.affine import judge
@@ -81,10 +83,11 @@ def _views(tensor: Tensor) -> Iterator[list[Kernel | Matrix | Table]]:
     while tensor.dim() > 2 and tensor.shape[-1] == 1:
         tensor = tensor.squeeze(-1)
     matrix: Matrix | None = None
-    if tensor.dim() == 3:
-        kernel = Kernel(tensor.to(torch.float64), None, dtype=tensor.dtype)
-        yield [kernel]
-        matrix = frame_matrix(kernel)
+    if 3 <= tensor.dim() <= 5:
+        if tensor.dim() == 3 or not bool(tensor[:1, 1:].any()):  # of images, only what reads one channel
+            kernel = Kernel(tensor.to(torch.float64), None, dtype=tensor.dtype)
+            yield [kernel]
+            matrix = frame_matrix(kernel)
     elif tensor.dim() == 2:
         matrix = Matrix(tensor.to(torch.float64), None, tensor.dtype)
     yield [*([matrix] if matrix is not None and min(matrix.weight.shape) > 1 else []), *table]
@@ -103,6 +106,8 @@ def _guesses(view: Kernel | Matrix | Table, stored: Stored, choice: Choice, book
             continue
         if isinstance(view, Table):
             yield Guess(operator.name, layer, _table_judge(view, layer))
+        elif isinstance(layer, Computed):
+            yield Guess(operator.name, layer, _kernel_judge(view, layer, choice))
         elif (matrix := frame_matrix(view)) is not None and isinstance(layer, Framed):
             inner = Framed(layer.inner, view.weight.shape[2])
             yield Guess(operator.name, inner, _matrix_judge(inner.inner, matrix, on_frames(matrix), choice))
@@ -177,6 +182,17 @@ class _Window(nn.Module):
         """One output of every channel."""
         outputs: Tensor = self.inner(inputs.reshape(-1, self.channels, self.taps))
         return outputs.flatten(-2)
+
+
+def _kernel_judge(view: Kernel, layer: Computed, choice: Choice) -> Callable[[], Evidence]:
+    depthwise = view.weight.shape[1] == 1  # or one channel: every filter by itself holds for both
+    view = replace(view, groups=len(view.weight)) if depthwise else view
+
+    def judged() -> Evidence:
+        with torch.no_grad():
+            return kernel_evidence(view, layer.to(view.dtype)(), floats(layer), choice.seed)
+
+    return judged
 
 
 def _table_judge(view: Table, layer: nn.Module) -> Callable[[], Evidence]:

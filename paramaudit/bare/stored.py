@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from paramaudit.measure import count_by_name
+from paramaudit.numerics.noise import finite
 from paramaudit.records import Skipped
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -67,6 +68,8 @@ def _obstacle(tensor: Tensor) -> str:
     if tensor.device.type == "meta":
         return "has a shape and no numbers"
     if not tensor.is_floating_point() or not tensor.numel():
+        return ""
+    if finite(tensor):
         return ""
     bad = sum(int((~part.to(torch.float32).isfinite()).sum()) for part in _parts(tensor))
     if bad:

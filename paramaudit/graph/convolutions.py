@@ -31,29 +31,30 @@ def settings(node: fx.Node) -> Settings | None:
     if rank is None or value is None or len(value.shape) != rank + 2 or not value.is_floating_point():
         return None
     stride, dilation = (
-        _each(facts.argument(node, i, key, 1), rank) for i, key in ((3, "stride"), (5, "dilation"))
+        each(facts.argument(node, i, key, 1), rank) for i, key in ((3, "stride"), (5, "dilation"))
     )
     groups = facts.argument(node, 6, "groups", 1)
     if stride is None or dilation is None:
         return None
-    padding = _padding(node, rank, dilation)
+    padding = padded(node, rank, dilation)
     return Settings(rank, stride, padding, dilation, groups) if padding is not None else None
 
 
-def _each(value: object, rank: int) -> tuple[int, ...] | None:
-    """One number for each dimension, of an argument that may hold one for all."""
+def each(value: object, rank: int) -> tuple[int, ...] | None:
+    """One number for each dimension, of an argument that may hold one for all; None for others."""
     values = list(value) if isinstance(value, list | tuple) else [value]
     values = values * rank if len(values) == 1 else values
     numbers = tuple(v for v in values if isinstance(v, int))
     return numbers if len(numbers) == rank else None
 
 
-def _padding(node: fx.Node, rank: int, dilation: tuple[int, ...]) -> tuple[int, ...] | None:
+def padded(node: fx.Node, rank: int, dilation: tuple[int, ...]) -> tuple[int, ...] | None:
+    """How many zeros stand on each side, by a convolution's numbers or word; None where that is uneven."""
     given = facts.argument(node, 4, "padding", 0)
     if given == "valid":
         return (0,) * rank
     if given != "same":
-        return _each(given, rank)
+        return each(given, rank)
     taps = facts.argument(node, 1, "weight").meta["val"].shape[2:]
     both = [d * (int(k) - 1) for d, k in zip(dilation, taps, strict=True)]
     return None if any(b % 2 for b in both) else tuple(b // 2 for b in both)

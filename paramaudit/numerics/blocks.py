@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics.diagonals import alike, diagonal_counts, toeplitz_fit
+from paramaudit.numerics.eight_bits import diagonals_before
 from paramaudit.numerics.noise import NOISY, left_over, spread, usable
 from paramaudit.records import Matrix
 
@@ -18,7 +19,7 @@ class Stack:
 
     ``values`` ``(k, band)`` are their diagonals from the offset ``first`` (``row - column``) on, ``noise``
     ``(band,)`` is the standard deviation of each by how much its entries differ. ``left`` is what the stack
-    leaves of the matrix.
+    leaves of the matrix, 0 where storage in eight bits a row explains all of it.
     """
 
     rows: int
@@ -94,6 +95,10 @@ def _fit(weight: Tensor, blocks: int, interleaved: bool) -> Stack | None:
     left = left_over(residual, weight)
     if left > NOISY:
         return None
+    if left > 2.0**-12:
+        before = [diagonals_before(part, mean) for part, mean in zip(parts, means, strict=True)]
+        if all(value is not None for value in before):
+            means, left = torch.stack([value for value in before if value is not None]), 0.0
     noise = spread(residual, means.numel()) / diagonal_counts(rows, columns).sqrt()
     # the band ends where a diagonal is within 5 standard deviations of zero
     alive = (means.abs() > 5 * noise + 1e-12 * float(means.abs().max())).any(0).nonzero()[:, 0]

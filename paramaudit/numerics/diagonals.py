@@ -6,6 +6,8 @@ Diagonal ``d`` holds the entries with ``row - column = d``; a vector over all di
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -13,21 +15,37 @@ ROWS_AT_ONCE = 256
 
 
 def diagonal_sums(matrix: Tensor) -> Tensor:
-    """The sums ``(m + n - 1,)`` of all diagonals of an ``(m, n)`` matrix, in O(m n).
+    """The sums ``(m + n - 1,)`` of all diagonals of an ``(m, n)`` matrix, in O(m n)."""
+    sums = torch.zeros(sum(matrix.shape) - 1, dtype=matrix.dtype)
+    for place, slid in _slid(matrix, 0.0):
+        sums[place] += slid.sum(0)
+    return sums
+
+
+def diagonal_extremes(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the largest number ``(m + n - 1,)`` of every diagonal of an ``(m, n)`` matrix."""
+    extremes = []
+    for sign in (-1.0, 1.0):
+        most = torch.full((sum(matrix.shape) - 1,), -torch.inf, dtype=matrix.dtype)
+        for place, slid in _slid(sign * matrix, -torch.inf):
+            most[place] = torch.maximum(most[place], slid.amax(0))
+        extremes.append(sign * most)
+    return extremes[0], extremes[1]
+
+
+def _slid(matrix: Tensor, fill: float) -> Iterator[tuple[slice, Tensor]]:
+    """Some rows at a time, with diagonals as columns, and which diagonals these are.
 
     A row that is padded to one number less than its stride slides one place right per row.
     """
-    rows, columns = matrix.shape
-    sums = torch.zeros(rows + columns - 1, dtype=matrix.dtype)
-    for start in range(0, rows, ROWS_AT_ONCE):
+    columns = matrix.shape[1]
+    for start in range(0, len(matrix), ROWS_AT_ONCE):
         part = matrix[start : start + ROWS_AT_ONCE].flip(1)
         height = part.shape[0]
         width = columns + height - 1
-        padded = torch.zeros(height, width + 1, dtype=matrix.dtype)
+        padded = torch.full((height, width + 1), fill, dtype=matrix.dtype)
         padded[:, :columns] = part
-        slid = padded.flatten()[: height * width].view(height, width)
-        sums[start : start + width] += slid.sum(0)
-    return sums
+        yield slice(start, start + width), padded.flatten()[: height * width].view(height, width)
 
 
 def diagonal_counts(rows: int, columns: int) -> Tensor:

@@ -20,13 +20,15 @@ def framed(signal: Tensor, size: int, stride: int, padding: int) -> Tensor:
 
 
 def frame_matrix(kernel: Kernel) -> Matrix | None:
-    """The matrix ``(out, taps)`` that a kernel applies to every frame of every channel.
+    """The matrix ``(out, taps)`` that a kernel along time applies to every frame of every channel.
 
-    None when there is no such matrix: channels are summed, channels have kernels of their own, or taps
-    are apart.
+    None when there is no such matrix: channels are summed, channels have kernels of their own, taps are
+    apart, or it is a transposed convolution or one of images.
     """
+    if kernel.weight.dim() != 3 or kernel.transposed:
+        return None
     _, inside, taps = kernel.weight.shape
-    if inside != 1 or kernel.dilation != 1:
+    if inside != 1 or _one(kernel.dilation) != 1:
         return None
     rows = kernel.weight.reshape(kernel.groups, -1, taps)
     if not bool((rows == rows[:1]).all()):
@@ -35,6 +37,12 @@ def frame_matrix(kernel: Kernel) -> Matrix | None:
         return Matrix(rows[0], None, kernel.dtype)
     bias = kernel.bias.reshape(kernel.groups, -1)
     return Matrix(rows[0], bias[0], kernel.dtype) if bool((bias == bias[:1]).all()) else None
+
+
+def _one(value: int | tuple[int, ...]) -> int:
+    """A setting along time."""
+    (number,) = (value,) if isinstance(value, int) else value
+    return number
 
 
 class Framed(nn.Module):
@@ -64,3 +72,8 @@ class Framed(nn.Module):
         """Cut into frames, apply the layer to each, put frames last."""
         outputs: Tensor = self.inner(framed(inputs, self.size, self.stride, self.padding))
         return outputs.transpose(-1, -2).flatten(-3, -2)
+
+
+def over_frames(inner: nn.Module, kernel: Kernel) -> Framed:
+    """A layer of frames over those that a convolution along time cuts."""
+    return Framed(inner, kernel.weight.shape[2], _one(kernel.stride), _one(kernel.padding))

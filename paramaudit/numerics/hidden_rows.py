@@ -13,7 +13,7 @@ from paramaudit.numerics.gauge import Gauged, Scaling, tidied
 from paramaudit.numerics.layers import floats
 from paramaudit.numerics.noise import NOISY, SIGMAS, left_over, spread, usable
 from paramaudit.numerics.orders import order_of
-from paramaudit.numerics.relabel import Columns, Finder, balanced, bent
+from paramaudit.numerics.relabel import Columns, Finder, balanced, bent, orthogonal
 from paramaudit.numerics.transform_rows import Transform, TransformRows, nearest
 from paramaudit.records import Matrix
 
@@ -53,9 +53,9 @@ def hidden(view: Matrix, families: Sequence[Family]) -> Hidden | None:
     """
     weight = view.weight
     size = weight.shape[1]
-    if weight.shape[0] != size or size < 8 or not bent(weight) or not usable(view):
+    if weight.shape[0] != size or size < 8 or not bent(weight) or not orthogonal(weight):
         return None
-    scales = balanced(weight)
+    scales = balanced(weight) if usable(view) else None
     if scales is None:
         return None
     matrix = weight / scales[0][:, None] / scales[1]

@@ -26,6 +26,15 @@ def usable(view: Matrix) -> bool:
     return 0.0 < max(-float(low), float(high)) < math.inf
 
 
+def finite(tensor: Tensor) -> bool:
+    """Whether no number of a floating-point tensor is NaN or infinite."""
+    if not tensor.numel():
+        return True
+    if tensor.element_size() < 2:  # formats that know no order
+        return bool(tensor.to(torch.float32).isfinite().all())
+    return all(bool(end.isfinite()) for end in torch.aminmax(tensor))  # no copy; NaN comes through
+
+
 def left_over(residual: Tensor, matrix: Tensor) -> float:
     """The Frobenius norm of a residual as a part of the matrix's; 1 for a zero matrix."""
     whole = float(torch.linalg.vector_norm(matrix))

@@ -36,6 +36,9 @@ SEARCHED = 128
 ROWS = 16
 """Of rows that each tell all columns, so many are read: another one's order differs by a factor alone."""
 
+COMPARED = 64
+"""So many rows tell whether a matrix can be orthogonal."""
+
 Finder = Callable[[Tensor], Iterator[Columns]]
 """From an orthonormal matrix ``(n, n)`` to what its columns may be."""
 
@@ -53,6 +56,22 @@ def bent(weight: Tensor) -> bool:
         squares = squares / squares.mean(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
         squares = squares / squares.mean(dim=0, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
     return float(squares.var()) <= 0.9
+
+
+def orthogonal(weight: Tensor) -> bool:
+    """Whether a sample of rows looks orthogonal once scales of rows and columns are taken out.
+
+    Times n, squares of cosines between rows are 1 on average for a generic square matrix ``(n, n)`` and 0 for
+    a transform, whatever the order of its rows and columns; noise of a half of it makes them 0.4.
+    """
+    size = len(weight)
+    rows = torch.randperm(size, generator=torch.Generator().manual_seed(0))[:COMPARED]
+    some = weight[rows]
+    for side in (1, 0, 1, 0, 1, 0, 1):
+        lengths = torch.linalg.vector_norm(some, dim=side, keepdim=True)
+        some = some / lengths.clamp_min(torch.finfo(some.dtype).tiny)
+    cosines = (some @ some.T).fill_diagonal_(0.0)
+    return float(cosines.square().sum()) * size <= 0.7 * len(some) * (len(some) - 1)
 
 
 def balanced(weight: Tensor, rounds: int = 40) -> tuple[Tensor, Tensor] | None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paramaudit.numerics.eight_bits import LEVELS, OFF_GRID, whole
+
 FLOATS = (torch.float16, torch.bfloat16)
 """Shorter formats that tables pass through, the finer one first."""
-
-LEVELS = 127
-"""Positive steps of a row in eight bits, symmetric about zero."""
-
-_OFF_GRID = 1e-4
-"""Parts of a step: a scale that was itself rounded, to float32 at the shortest, puts numbers this far off."""
 
 REACHED = 0.1
 """Rounding to nearest reaches this part of half a unit somewhere, also where a fit took up some of it."""
@@ -82,9 +78,8 @@ def _whole_steps(held: Tensor, meant: Tensor) -> bool:
     for sizes in (held.abs().max(), held.abs().amax(-1, keepdim=True)):
         step = sizes / LEVELS
         levels = held / step.clamp_min(torch.finfo(torch.float64).tiny)
-        whole = float((levels - levels.round()).abs().max()) <= _OFF_GRID
-        near = (held - meant).abs() <= (0.5 + _OFF_GRID) * step + 1e-7 * sizes
-        if whole and bool(near.all()):
+        near = (held - meant).abs() <= (0.5 + OFF_GRID) * step + 1e-7 * sizes
+        if whole(levels) and bool(near.all()):
             return True
     return False
 

@@ -6,7 +6,8 @@ What it finds:    A square matrix whose every row is the row above, moved one pl
                   when it is the same forwards and backwards, that is when the map is n//2 + 1 real gains
                   of frequencies. The kernel and not the gains are stored because these are the numbers of
                   the matrix itself, to the last bit where they agree; ``spectrum()`` gives the gains.
-Why it matters:   n^2 numbers are n or fewer, and a product costs O(n log n) by FFT.
+                  Also under free scales and signs of rows, of columns or of both.
+Why it matters:   n^2 numbers are n or fewer, 3 n under scales, and a product costs O(n log n) by FFT.
 Proof:            The gap to the original is bounded for all inputs and compared with the original's own
                   rounding. The kernel is the mean of each wrapped diagonal, the nearest circulant matrix in
                   the Frobenius norm.
@@ -24,7 +25,9 @@ import scipy.linalg
 import torch
 from torch import Tensor, nn
 
+from paramaudit.numerics.diagonal_gauge import under_scales
 from paramaudit.numerics.diagonals import alike, circulant_fit
+from paramaudit.numerics.gauge import Gauged
 from paramaudit.numerics.layers import owned, parameter, plus, widened
 from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias, left_over, spread, stored, usable
 from paramaudit.records import Example, Json, Matrix, Operator
@@ -69,26 +72,40 @@ class Circulant(nn.Module):
         return plus(outputs, self.bias, inputs.dtype)
 
 
-def propose(view: Matrix) -> Circulant | None:
-    """The nearest circulant matrix, when it is near."""
-    weight = view.weight
-    size = weight.shape[0]
-    if weight.shape[1] != size or size < 3:
+def propose(view: Matrix) -> Circulant | Gauged | None:
+    """The nearest circulant matrix, when it is near; under scales where that is nearer."""
+    size = view.weight.shape[0]
+    if view.weight.shape[1] != size or size < 3:
         return None
+    left, plain = _plain(view)
+    scaled = under_scales(view, wrapped=True, left=left)
+    if scaled is None:
+        return plain
+    core = _layer(scaled.values, SIGMAS * 2**0.5 * scaled.off, view, None)
+    return Gauged(core, scaled.scaling, bias=kept_bias(view))
+
+
+def _plain(view: Matrix) -> tuple[float, Circulant | None]:
+    """The nearest circulant matrix, and what it leaves."""
+    weight, size = view.weight, len(view.weight)
     some = torch.linspace(0, size - 2, min(8, size - 1)).long()
     if alike(weight[some].roll(1, dims=1), weight[some + 1]) < 0.6 or not usable(view):
-        return None
+        return 1.0, None
     kernel, residual = circulant_fit(weight)
-    if left_over(residual, weight) > NOISY:
-        return None
+    left = left_over(residual, weight)
+    if left > NOISY:
+        return 1.0, None
+    off = SIGMAS * spread(residual, size) * (2 / size) ** 0.5 * torch.ones_like(kernel)
+    return left, _layer(kernel, off, view, kept_bias(view))
+
+
+def _layer(kernel: Tensor, off: Tensor, view: Matrix, bias: Tensor | None) -> Circulant:
+    """The layer of a kernel whose numbers may be ``off`` by so much: half of it where that says the rest."""
+    size = len(kernel)
     mirrored = kernel[(-torch.arange(size)) % size]
-    tolerance = SIGMAS * spread(residual, size) * (2 / size) ** 0.5 + 4 * view.noise * float(
-        kernel.abs().max()
-    )
-    if float((kernel - mirrored).abs().max()) <= tolerance:
-        half = 0.5 * (kernel + mirrored)[: size // 2 + 1]
-        return Circulant(size, half, even=True, bias=kept_bias(view))
-    return Circulant(size, kernel, even=False, bias=kept_bias(view))
+    if bool(((kernel - mirrored).abs() <= off + 4 * view.noise * kernel.abs().max()).all()):
+        return Circulant(size, 0.5 * (kernel + mirrored)[: size // 2 + 1], even=True, bias=bias)
+    return Circulant(size, kernel, even=False, bias=bias)
 
 
 def _random_kernel(size: int, seed: int) -> Matrix:
@@ -120,9 +137,18 @@ def _not_wrapped(size: int) -> Matrix:
 
 
 def _skew(size: int) -> Matrix:
-    """The wrapped part changes its sign."""
+    """The wrapped part changes its sign; of an odd size this is circulant, under signs."""
     kernel = np.random.default_rng(2).standard_normal(size)
     return stored(scipy.linalg.toeplitz(kernel, np.concatenate([kernel[:1], -kernel[:0:-1]])))
+
+
+def _scaled(size: int, even: bool = False) -> Matrix:
+    """Under scales and signs of rows and columns."""
+    rng = np.random.default_rng(size)
+    sides = rng.uniform(0.5, 2, (2, size)) * rng.choice([-1.0, 1.0], (2, size))
+    kernel = rng.standard_normal(size)
+    core = scipy.linalg.circulant(kernel + kernel[-np.arange(size)] if even else kernel)
+    return stored(sides[0][:, None] * core * sides[1])
 
 
 def _noisy(size: int) -> Matrix:
@@ -141,10 +167,12 @@ OPERATOR = Operator(
         Example("real gains of 97 points", lambda: _equaliser(97)),
         Example("with a bias", lambda: _with_bias(48)),
         Example("circular smoother", lambda: _smoother(32)),
+        Example("scales of rows and columns", lambda: _scaled(60)),
+        Example("scaled, odd size, even kernel", lambda: _scaled(51, even=True)),
     ),
     ignores=(
         Example("Toeplitz but not wrapped", lambda: _not_wrapped(64)),
-        Example("skew-circulant", lambda: _skew(33)),
+        Example("skew-circulant", lambda: _skew(34)),
         Example("circulant with 1 % noise", lambda: _noisy(64)),
     ),
 )

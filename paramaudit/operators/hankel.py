@@ -3,8 +3,10 @@
 What it finds:    A matrix of any shape whose every row is the row above, moved one place to the left with new
                   numbers coming in; or a stack of such matrices over the same input, one block after another
                   or row by row in turn. It is a convolution of the input read backwards: a correlation.
-                  Only the anti-diagonals from the first to the last that is not zero are stored.
-Why it matters:   m n numbers are at most m + n - 1, and a product costs O((m + n) log(m + n)).
+                  Only the anti-diagonals from the first to the last that is not zero are stored. One such
+                  matrix is also found under free scales and signs of its rows, its columns or both.
+Why it matters:   m n numbers are at most m + n - 1, twice that under scales, and a product costs
+                  O((m + n) log(m + n)).
 Proof:            The gap to the original is bounded for all inputs and compared with the original's own
                   rounding. The numbers are means of anti-diagonals, the nearest Hankel matrix in the
                   Frobenius norm.
@@ -26,7 +28,10 @@ from torch import Tensor
 from paramaudit.numerics.block_filters import BlockFilters
 from paramaudit.numerics.blocks import stacked
 from paramaudit.numerics.convolution import convolved
+from paramaudit.numerics.diagonal_gauge import one_band
 from paramaudit.numerics.diagonals import alike
+from paramaudit.numerics.gauge import Gauged
+from paramaudit.numerics.hexagons import scaled_diagonals_likely
 from paramaudit.numerics.layers import plus
 from paramaudit.numerics.noise import kept_bias, stored
 from paramaudit.records import Example, Json, Matrix, Operator
@@ -48,11 +53,22 @@ class Hankel(BlockFilters):
         return plus(outputs, self.bias, inputs.dtype)
 
 
-def propose(view: Matrix) -> Hankel | None:
-    """The smallest of the near stacks of Toeplitz blocks of the mirrored matrix."""
-    if min(view.weight.shape) < 2 or not _moves_back(view.weight):
+def propose(view: Matrix) -> Hankel | Gauged | None:
+    """The same of the mirrored matrix as for a Toeplitz one."""
+    if min(view.weight.shape) < 2:
         return None
-    stack = stacked(replace(view, weight=view.weight.flip(1)))
+    moves = _moves_back(view.weight)
+    if not moves and not scaled_diagonals_likely(view.weight, wrapped=False, mirrored=True):
+        return None  # before a copy is made
+    mirrored = replace(view, weight=view.weight.flip(1))
+    stack = stacked(mirrored) if moves else None
+    scaled = one_band(mirrored, 1.0 if stack is None else stack.left)
+    if scaled is not None:
+        rows, columns = view.weight.shape
+        core = Hankel(rows, columns, scaled.values, scaled.first)
+        own = scaled.scaling.columns
+        scaling = replace(scaled.scaling, columns=None if own is None else own.flip(0))
+        return Gauged(core, scaling, bias=kept_bias(view))
     if stack is None:
         return None
     shape = stack.rows, stack.columns
@@ -109,6 +125,19 @@ def _drift(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix * np.linspace(1, 1.01, len(matrix))[:, None]
 
 
+def _scaled(size: int) -> Matrix:
+    """Under scales and signs of rows and columns."""
+    rng = np.random.default_rng(size)
+    sides = rng.uniform(0.5, 2, (2, size)) * rng.choice([-1.0, 1.0], (2, size))
+    return stored(sides[0][:, None] * _square(size).weight.numpy() * sides[1])
+
+
+def _checked(matrix: NDArray[np.float64]) -> Matrix:
+    """A gain that is no product of a row's and a column's: 1.01 in three quarters of the fields."""
+    step = np.arange(len(matrix)) // 5 % 2
+    return stored(matrix * (1.01 - 0.01 * np.outer(step, step)))
+
+
 def _one_row(size: int) -> Matrix:
     matrix = _square(size).weight.numpy().copy()
     matrix[3] = np.random.default_rng(2).standard_normal(size)
@@ -133,12 +162,14 @@ OPERATOR = Operator(
         Example("five taps", lambda: _correlation(5, 64)),
         Example("two, block after block", lambda: _two(48, interleaved=False)),
         Example("two, in turns", lambda: _two(48, interleaved=True)),
+        Example("Hilbert's matrix, rows drifting by 1 %", lambda: stored(_drift(_hilbert(48)))),
+        Example("scales of rows and columns", lambda: _scaled(60)),
     ),
     ignores=(
         Example(
             "Toeplitz", lambda: stored(scipy.linalg.toeplitz(np.random.default_rng(6).standard_normal(64)))
         ),
-        Example("Hilbert's matrix, rows drifting by 1 %", lambda: stored(_drift(_hilbert(48)))),
+        Example("every other number 1 % more", lambda: _checked(_hilbert(48))),
         Example("one row replaced", lambda: _one_row(64)),
         Example("1 % noise", lambda: _noisy(64)),
     ),

@@ -23,7 +23,7 @@ import scipy.signal
 import torch
 from numpy.typing import NDArray
 
-from paramaudit.numerics.frames import Framed, frame_matrix
+from paramaudit.numerics.frames import Framed, frame_matrix, over_frames
 from paramaudit.numerics.noise import stored
 from paramaudit.operators.rdft import propose as propose_rdft
 from paramaudit.records import Example, Kernel, Operator
@@ -33,7 +33,7 @@ def propose(view: Kernel) -> Framed | None:
     """The transform of a frame, at this stride and padding."""
     matrix = frame_matrix(view)
     inner = propose_rdft(matrix) if matrix is not None else None
-    return None if inner is None else Framed(inner, view.weight.shape[2], view.stride, view.padding)
+    return None if inner is None else over_frames(inner, view)
 
 
 def _kernel(rows: NDArray[np.float64], stride: int, padding: int = 0, channels: int = 1) -> Kernel:

@@ -4,10 +4,15 @@ What it finds:    A matrix of any shape whose rows are the row above, moved one 
                   numbers coming in; or a stack of k such matrices over the same input, one block after
                   another or row by row in turn (banks of filters). Only the diagonals from the first to
                   the last that is not zero are stored, so that a causal filter of n samples stores n.
-Why it matters:   m n numbers are at most m + n - 1, and a product costs O((m + n) log(m + n)).
+                  One such matrix is also found under free scales and signs of its rows, its columns or
+                  both: a filter whose gain changes, a kernel ``q^(i j)``.
+Why it matters:   m n numbers are at most m + n - 1, twice that under scales, and a product costs
+                  O((m + n) log(m + n)).
 Proof:            The gap to the original is bounded for all inputs and compared with the original's own
                   rounding. The numbers are means of diagonals, the nearest Toeplitz matrix in the
                   Frobenius norm; a diagonal is left out when it is within 5 standard deviations of zero.
+                  Scales cancel from products over corners of hexagons, which dismisses nearly all matrices;
+                  they come by least squares of logarithms, then by Gauss-Newton steps.
 Swap safety:      Exact at any input of n numbers. The numbers that remain are trainable within the family.
                   Bands of up to 64 diagonals are computed as a convolution, longer ones by FFT (half
                   precision then in float32).
@@ -24,6 +29,8 @@ from torch import Tensor
 from paramaudit.numerics.block_filters import BlockFilters
 from paramaudit.numerics.blocks import stacked
 from paramaudit.numerics.convolution import convolved
+from paramaudit.numerics.diagonal_gauge import one_band
+from paramaudit.numerics.gauge import Gauged
 from paramaudit.numerics.layers import plus
 from paramaudit.numerics.noise import kept_bias, stored
 from paramaudit.records import Example, Json, Matrix, Operator
@@ -45,9 +52,14 @@ class Toeplitz(BlockFilters):
         return plus(outputs, self.bias, inputs.dtype)
 
 
-def propose(view: Matrix) -> Toeplitz | None:
-    """The smallest of the near stacks of Toeplitz blocks."""
+def propose(view: Matrix) -> Toeplitz | Gauged | None:
+    """The smallest of the near stacks of Toeplitz blocks, or one block under scales where that is nearer."""
     stack = stacked(view)
+    scaled = one_band(view, 1.0 if stack is None else stack.left)
+    if scaled is not None:
+        rows, columns = view.weight.shape
+        core = Toeplitz(rows, columns, scaled.values, scaled.first)
+        return Gauged(core, scaled.scaling, bias=kept_bias(view))
     if stack is None:
         return None
     shape = stack.rows, stack.columns
@@ -98,10 +110,45 @@ def _cauchy(size: int) -> Matrix:
     return stored(1 / (index[:, None] + 2 * index[None, :] + 1.0))
 
 
-def _wavering(size: int) -> Matrix:
+def _drifting(size: int) -> Matrix:
     """A filter whose gain drifts by 2 % from the first output to the last."""
-    response = 0.9 ** np.arange(size)
+    response = np.random.default_rng(7).standard_normal(size)
     return stored(scipy.linalg.toeplitz(response, np.zeros(size)) * np.linspace(1, 1.02, size)[:, None])
+
+
+def _scaled(rows: int, columns: int) -> Matrix:
+    """Under scales and signs of rows and columns, with a bias."""
+    rng = np.random.default_rng(rows)
+    first, second = (rng.uniform(0.5, 2, size) * rng.choice([-1.0, 1.0], size) for size in (rows, columns))
+    core = scipy.linalg.toeplitz(rng.standard_normal(rows), rng.standard_normal(columns))
+    return stored(first[:, None] * core * second, rng.standard_normal(rows))
+
+
+def _band(size: int) -> Matrix:
+    """Nine diagonals, and scales of columns."""
+    rng = np.random.default_rng(size)
+    column, row = np.zeros((2, size))
+    column[:4], row[:6] = rng.standard_normal(4), rng.standard_normal(6)
+    return stored(scipy.linalg.toeplitz(column, row) * rng.uniform(0.5, 2, size))
+
+
+def _gaussian_kernel(size: int) -> Matrix:
+    """``exp(-0.01 (i - j)^2)`` with a gain that is no product of a row's and a column's."""
+    steps = np.arange(size)
+    gain = 1 + 0.1 * np.sin(np.outer(steps, steps) / size)
+    return stored(np.exp(-0.01 * np.subtract.outer(steps, steps) ** 2) * gain)
+
+
+def _product(size: int) -> Matrix:
+    """Two vectors: scales around a constant, and no filter."""
+    first, second = np.random.default_rng(8).standard_normal((2, size))
+    return stored(np.outer(first, second))
+
+
+def _one_row(size: int) -> Matrix:
+    matrix = _scaled(size, size).weight.numpy().copy()
+    matrix[size // 3] = np.random.default_rng(2).standard_normal(size)
+    return stored(matrix)
 
 
 OPERATOR = Operator(
@@ -115,10 +162,16 @@ OPERATOR = Operator(
         Example("three filters, block after block", lambda: _bank(3, 64, interleaved=False)),
         Example("seven filters, in turns", lambda: _bank(7, 40, interleaved=True)),
         Example("symmetric, with a bias", lambda: _with_bias(50)),
+        Example("filter with drifting gain", lambda: _drifting(64)),
+        Example("scales of rows and columns", lambda: _scaled(64, 64)),
+        Example("wide, scaled", lambda: _scaled(40, 75)),
+        Example("nine diagonals, scaled columns", lambda: _band(80)),
     ),
     ignores=(
         Example("Hankel", lambda: _hankel(64)),
         Example("Cauchy", lambda: _cauchy(64)),
-        Example("filter with drifting gain", lambda: _wavering(64)),
+        Example("gain of no rank", lambda: _gaussian_kernel(64)),
+        Example("product of two vectors", lambda: _product(48)),
+        Example("scaled, one row replaced", lambda: _one_row(64)),
     ),
 )

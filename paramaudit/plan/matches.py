@@ -14,6 +14,7 @@ from paramaudit.graph.match import Match, Rewrite
 from paramaudit.graph.run import evaluate
 from paramaudit.graph.shapes import shape
 from paramaudit.graph.surgery import Draft
+from paramaudit.numerics.noise import finite
 from paramaudit.plan.book import Book, Choice
 from paramaudit.prove.identity import judge_identity
 from paramaudit.prove.pairs import judge_pairs, linear_half
@@ -165,8 +166,8 @@ def _inputs(match: Match, scale: float, seed: int, least: int) -> tuple[dict[fx.
 def report_not_finite(draft: Draft, book: Book) -> None:
     """A refusal for every parameter with numbers that are no numbers: nothing they reach can be compared."""
     for name, tensor in draft.program.parameters.items():
-        bad = int((~tensor.detach().isfinite()).sum()) if tensor.is_floating_point() else 0
-        if bad:
+        if tensor.is_floating_point() and not finite(tensor.detach()):
+            bad = int((~tensor.detach().isfinite()).sum())
             reason = f"{bad} of the {tensor.numel()} numbers of {name} are NaN or infinite"
             book.skip(Skipped(name.rpartition(".")[0], f"{reason}; what they reach is not compared"))
 

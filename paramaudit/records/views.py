@@ -50,18 +50,28 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution along time: ``weight`` is ``(out, in / groups, taps)``, both float64 on the CPU.
+    """A convolution of one to three dimensions: ``weight`` is ``(out, in / groups, *taps)``, on the CPU.
 
-    ``padding`` is how many zeros stand on each side; ``dtype`` as for :class:`Matrix`.
+    ``weight`` and ``bias`` are float64. A ``transposed`` one has ``(in, out / groups, *taps)``. ``stride``,
+    ``padding`` (how many zeros stand on each side) and ``dilation`` are one number along time, and one for
+    each dimension of images; ``dtype`` as for :class:`Matrix`. What an operator proposes is a
+    :class:`paramaudit.numerics.frames.Framed` layer, or a module that takes nothing and returns the kernel in
+    the dtype that it was moved to: a :class:`paramaudit.numerics.tables.Computed`.
     """
 
     weight: Tensor
     bias: Tensor | None
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
+    stride: int | tuple[int, ...] = 1
+    padding: int | tuple[int, ...] = 0
+    dilation: int | tuple[int, ...] = 1
     groups: int = 1
     dtype: torch.dtype = torch.float32
+    transposed: bool = False
+
+    @property
+    def noise(self) -> float:
+        """Unit roundoff of the storage dtype: the relative size of noise to look through."""
+        return float(torch.finfo(self.dtype).eps) / 2
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,13 @@ def find(draft: Draft) -> Iterator[Match]:
         source = hidden.args[0]
         if not isinstance(source, fx.Node) or any(n is not None and draft.tensor(n) is None for n in stored):
             continue
-        first, second = _affine(draft, stored[:2]), _affine(draft, stored[2:])
-        pairs = partners(first)
-        if pairs is None or not draft.alone(*stored):
+        if not draft.alone(*stored):
             continue
+        first = _affine(draft, stored[:2])
+        pairs = partners(first)
+        if pairs is None:
+            continue
+        second = _affine(draft, stored[2:])
         old = sum(draft.float64(n).numel() for n in stored if n is not None)
         if len(second) * first.shape[1] >= old:
             continue
@@ -83,10 +86,10 @@ def partners(rows: Tensor) -> tuple[Tensor, Tensor] | None:
     norms = rows.norm(dim=1)
     if len(rows) % 2 or len(rows) > 8192 or not bool((norms > 0).all()) or not bool(norms.isfinite().all()):
         return None
-    unit = (rows / norms[:, None]).to(torch.float32)
-    sample = unit[: min(8, len(unit))] @ unit.T
+    sample = (rows[:8] / norms[:8, None]) @ rows.T / norms
     if bool((sample.min(dim=1).values > _NEAR - 1).any()):
         return None
+    unit = (rows / norms[:, None]).to(torch.float32)
     cosine = unit @ unit.T
     best = cosine.argmin(dim=1)
     if bool((cosine.min(dim=1).values > _NEAR - 1).any()):

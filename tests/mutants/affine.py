@@ -16,6 +16,8 @@ from mutants import changes
 from mutants.changes import Broken
 from mutants.verdicts import Verdict, settled
 from paramaudit.numerics.frames import Framed, frame_matrix
+from paramaudit.numerics.sliding import on_windows, window_matrices
+from paramaudit.numerics.tables import Computed
 from paramaudit.operators import looking_at
 from paramaudit.plan.kernels import on_frames
 from paramaudit.plan.offered import affine_evidence
@@ -110,11 +112,25 @@ def _kernel_case(operator: Operator, example: Example, dtype: torch.dtype) -> Ca
     bias = None if meant.bias is None else meant.bias.to(dtype).to(torch.float64)
     kernel = replace(meant, weight=stored, bias=bias, dtype=dtype)
     view, layer = frame_matrix(kernel), operator.propose(meant)
+    name = f"{example.name} ({str(dtype).removeprefix('torch.')})"
+    if isinstance(layer, Computed):
+        view = Matrix(window_matrices(kernel, stored)[0].contiguous(), None, dtype)
+        return Case(operator.name, name, view, on_windows(kernel, 0), OnWindows(layer, kernel))
     assert view is not None
     assert isinstance(layer, Framed)
-    run = on_frames(view)
-    word = str(dtype).removeprefix("torch.")
-    return Case(operator.name, f"{example.name} ({word})", view, run, layer.inner)
+    return Case(operator.name, name, view, on_frames(view), layer.inner)
+
+
+class OnWindows(nn.Module):
+    """A convolution by a computed kernel, on windows of its first group of channels."""
+
+    def __init__(self, inner: Computed, kernel: Kernel) -> None:
+        super().__init__()
+        self.inner, self.kernel = inner, kernel
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """``(n, in)`` to ``(n, out)``."""
+        return windows @ window_matrices(self.kernel, self.inner())[0].T.to(windows)
 
 
 def merged_chain(out: int, columns: int, seed: int, dtype: torch.dtype = torch.float32) -> Case:
