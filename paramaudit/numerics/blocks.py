@@ -122,8 +122,8 @@ def _layouts(weight: Tensor) -> list[tuple[int, bool]]:
         found += [
             (k, False)
             for k in divisors
-            if total // k >= 4 or k == 1
-            if bool((where % (total // k) == 0).all())
+            # noise breaks rows that are empty: one block is always worth a look
+            if k == 1 or (total // k >= 4 and bool((where % (total // k) == 0).all()))
         ]
     found += [(k, True) for k in divisors if k > 1 and total // k >= 4 and _moves_on(weight, k) >= 0.6]
     return found[:12]

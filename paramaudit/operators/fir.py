@@ -34,6 +34,9 @@ from paramaudit.records import Example, Json, Matrix, Operator
 SHORT = 0.25
 """Taps are few when they are at most this part of the inputs."""
 
+SMALL = 5
+"""So many are few as well, where there are three times as many diagonals."""
+
 
 class Fir(nn.Module):
     """k filters of the last dimension, ``(..., n)`` to ``(..., k m)``.
@@ -105,7 +108,8 @@ def propose(view: Matrix) -> Fir | None:
             return None
         found = trimmed(stack, alive)
         taps = found.values.shape[1]
-        if 2 <= taps <= SHORT * stack.columns:
+        few = max(SHORT * stack.columns, min(SMALL, (stack.rows + stack.columns - 1) // 3))
+        if 2 <= taps <= few:
             low = found.first - stack.first
             values, symmetry = _halved(found.values, unit[:, low : low + taps])
             shape = found.rows, found.columns, found.first
