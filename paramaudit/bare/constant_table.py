@@ -29,7 +29,9 @@ def _same(rows: Tensor) -> bool:
 
 def find(stored: Stored) -> Iterator[Offer]:
     """The fewest numbers that repeat to one tensor."""
-    if stored.tensor.numel() < 2 or not bool(stored.tensor.any()):  # zeros have their own name
+    if stored.tensor.numel() < 2:
+        return
+    if not bool(stored.rows[0, 0]) and not bool(stored.tensor.any()):  # zeros have their own name
         return
     table = bits(stored.rows)  # 0.0 == -0.0, but 1 / x tells them apart
     same_rows = len(table) > 1 and _same(table)

@@ -29,12 +29,22 @@ def find(held: Mapping[str, Stored]) -> Iterator[Offer]:
     for first, second in pairwise(weights):
         if second.tensor.shape[1] != len(first.tensor) or len(first.tensor) < 2:
             continue
+        if not (_may_be_dead(first.tensor, 0) and _may_be_dead(second.tensor, 1)):
+            continue
         into = _norms(first.tensor, 0)
         out = _norms(second.tensor, 1)
         dead = _dead(into, first.tensor.dtype) & _dead(out, second.tensor.dtype)
         count = int(dead.sum())
         if 0 < count < len(dead):
             yield _offer(held, first, second, count, max(float(into[dead].max()), float(out[dead].max())))
+
+
+def _may_be_dead(weight: Tensor, axis: int) -> bool:
+    """Whether the largest entry of some slice is so small that its norm may be; without float64."""
+    table = weight.transpose(0, axis).flatten(1)
+    largest = torch.linalg.vector_norm(table, ord=torch.inf, dim=1)
+    most = float(largest.max()) * table.shape[1] ** 0.5
+    return bool(float(largest.min()) <= torch.finfo(weight.dtype).eps * most)
 
 
 def _norms(weight: Tensor, axis: int) -> Tensor:

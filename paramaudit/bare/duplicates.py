@@ -29,7 +29,8 @@ def find(held: Mapping[str, Stored]) -> Iterator[Offer]:
         if sizes[size] < 2 or stored.tensor.numel() < 2:
             continue
         found = bits(stored.tensor)
-        if bool((found != found.reshape(-1)[0]).any()):
+        first, second = found.reshape(-1)[:2].tolist()
+        if first != second or bool((found != first).any()):
             groups[*size, _sum(found)].append(stored)
     for group in (group for rough in groups.values() for group in _split(rough)):
         for number, stored in enumerate(group):

@@ -120,6 +120,8 @@ def _of_matrix(
 ) -> Iterator[Guess]:
     judged = _shared(view, _linear(view), choice)
     for operator in looking_at(Matrix):
+        if more and operator.transposes and view.weight.shape[0] == view.weight.shape[1]:
+            continue  # it has said so of the matrix itself
         layer = proposed(operator, view, book) if choice.wants(operator.name, path) else None
         if layer is not None:
             yield Guess(operator.name, layer, _bound(judged, layer), more)

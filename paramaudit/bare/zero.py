@@ -36,13 +36,13 @@ LISTED = 32
 def find(stored: Stored) -> Iterator[Offer]:
     """What the zeros of one tensor come to, at most one saving and one remark."""
     total = stored.tensor.numel()
-    table = stored.rows == 0
-    zeros = int(table.sum())
+    zeros = total - int(torch.count_nonzero(stored.rows))
     if zeros == total:
         yield saving(NAME, stored, Evidence(Tier.EXACT, f"all {total:,} numbers are zero"), 0)
         return
     if not zeros:
         return
+    table = stored.rows == 0
     rows, columns = table.all(1), table.all(0)
     first, last, edges = _edges(rows), _edges(columns), 0
     if any((*first, *last)) and stored.tensor.dim() > 1:

@@ -53,9 +53,7 @@ def hidden(view: Matrix, families: Sequence[Family]) -> Hidden | None:
     """
     weight = view.weight
     size = weight.shape[1]
-    if weight.shape[0] != size or size < 8 or not bent(weight) or not orthogonal(weight):
-        return None
-    scales = balanced(weight) if usable(view) else None
+    scales = balanced(weight) if likely(view) else None
     if scales is None:
         return None
     matrix = weight / scales[0][:, None] / scales[1]
@@ -66,6 +64,14 @@ def hidden(view: Matrix, families: Sequence[Family]) -> Hidden | None:
         return None
     near = [fit for fit in fits if fit.left <= 1.5 * least + 16 * view.noise]
     return min(near, key=lambda fit: _stored(fit.layer))
+
+
+def likely(view: Matrix) -> bool:
+    """Whether a sample of the matrix is that of some square transform under scales and orders."""
+    weight = view.weight
+    size = weight.shape[1]
+    square = weight.shape[0] == size and size >= 8
+    return square and bent(weight) and orthogonal(weight) and usable(view)
 
 
 def _stored(layer: Gauged) -> tuple[int, int, int, int]:

@@ -8,7 +8,7 @@ import torch
 
 from paramaudit.numerics import trigonometric
 from paramaudit.numerics.gauge import Gauged
-from paramaudit.numerics.hidden_rows import Family, Hidden, hidden
+from paramaudit.numerics.hidden_rows import Family, Hidden, hidden, likely
 from paramaudit.numerics.noise import left_over
 from paramaudit.numerics.relabel import (
     cosines_by_constant,
@@ -65,6 +65,8 @@ def fitted(view: Matrix, name: str, plain: TransformRows | None) -> TransformRow
 
 def _behind_a_gauge(view: Matrix) -> Hidden | None:
     """What the matrix is under scales and orders; None where one of the transforms fits without any."""
+    if not likely(view):
+        return None
     families = _families(view.weight.shape[1])
     plain = nearest(view, [family.transform for family in families])
     if plain is not None and _left(view, plain) <= _near(view):

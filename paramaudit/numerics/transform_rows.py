@@ -158,6 +158,8 @@ def nearest(view: Matrix, transforms: Sequence[Transform]) -> TransformRows | No
         return None
     some = weight[torch.linspace(0, count - 1, min(8, count)).long()]
     some = some / some.norm(dim=1, keepdim=True)
+    if _far(some, transforms):
+        return None
     choices = [(t, column) for t in transforms for column in (COLUMNS if t.outer_columns else COLUMNS[:1])]
     beside = [float(_one_hot(some, *choice)[2].median()) for choice in choices]
     if not min(beside) <= NOISY:  # nor when it is NaN
@@ -172,6 +174,16 @@ def nearest(view: Matrix, transforms: Sequence[Transform]) -> TransformRows | No
     span = (int(bins[0]), int(bins[0]) + count)
     rows = None if torch.equal(bins, torch.arange(*span)) else bins
     return TransformRows(transform, span, outer=(row, column), rows=rows, bias=kept_bias(view), **scaling)
+
+
+def _far(some: Tensor, transforms: Sequence[Transform]) -> bool:
+    """Whether two rows are so far from every row of every transform that no look at more is needed."""
+    two = some[:: max(1, len(some) - 1)][:2]
+    return all(
+        float(_one_hot(two, t, column)[2].min()) > 2 * NOISY
+        for t in transforms
+        for column in (COLUMNS if t.outer_columns else COLUMNS[:1])
+    )
 
 
 def _one_hot(rows: Tensor, transform: Transform, column: str) -> tuple[Tensor, Tensor, Tensor]:

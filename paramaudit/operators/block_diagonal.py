@@ -179,4 +179,5 @@ OPERATOR = Operator(
         Example("one entry between two blocks", lambda: _one_bridge(24)),
         Example("sparse at random", lambda: stored(_sparse(64))),
     ),
+    transposes=True,
 )

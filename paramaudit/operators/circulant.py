@@ -175,4 +175,5 @@ OPERATOR = Operator(
         Example("skew-circulant", lambda: _skew(34)),
         Example("circulant with 1 % noise", lambda: _noisy(64)),
     ),
+    transposes=True,
 )

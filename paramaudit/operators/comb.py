@@ -151,7 +151,7 @@ class Comb(nn.Module):
 
 def propose(view: Matrix) -> Comb | None:
     """The comb of every block of a stack."""
-    stack = stacked(view)
+    stack = view.once(stacked)
     if stack is None or stack.lags < 3:
         return None
     for units in deviations(stack, view):

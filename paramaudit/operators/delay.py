@@ -96,7 +96,7 @@ class Delay(nn.Module):
 
 def propose(view: Matrix) -> Delay | None:
     """The diagonals of a stack that are not zero, when they are few."""
-    stack = stacked(view)
+    stack = view.once(stacked)
     if stack is None or min(stack.rows, stack.columns) < 3:
         return None
     for unit in deviations(stack, view)[:2]:  # the view's own rounding, no coarser

@@ -222,4 +222,5 @@ OPERATOR = Operator(
         Example("1 % noise", lambda: _noisy(32)),
         Example("13 points cut to 12", lambda: _form(_matrix(13)[:12, :12])),
     ),
+    transposes=True,
 )

@@ -95,4 +95,5 @@ OPERATOR = Operator(
         Example("a diagonal in a slightly turned basis", lambda: _turned(48)),
         Example("reversed order", lambda: stored(np.fliplr(np.diag(np.arange(1.0, 21.0))))),
     ),
+    transposes=True,
 )

@@ -89,4 +89,5 @@ OPERATOR = Operator(
         Example("a quarter of a bin beside type 1", lambda: _beside_type_1(64, 0.25)),
         Example("49 points cut to 48", lambda: stored(_matrix(49, 2)[:48, :48])),
     ),
+    transposes=True,
 )

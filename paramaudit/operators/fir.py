@@ -99,7 +99,7 @@ class Fir(nn.Module):
 
 def propose(view: Matrix) -> Fir | None:
     """The taps of a stack, when they are few; half of them, when these say the others."""
-    stack = stacked(view)
+    stack = view.once(stacked)
     if stack is None or min(stack.rows, stack.columns) < 3:
         return None
     for unit in deviations(stack, view)[:2]:  # the view's own rounding, no coarser

@@ -197,4 +197,5 @@ OPERATOR = Operator(
         Example("one row replaced", lambda: _one_row(64)),
         Example("random signs", lambda: stored(np.random.default_rng(5).choice([-1.0, 1.0], (64, 64)))),
     ),
+    transposes=True,
 )

@@ -99,4 +99,5 @@ OPERATOR = Operator(
         Example("one row replaced", lambda: _one_row(64)),
         Example("1 % noise", lambda: _noisy(64)),
     ),
+    transposes=True,
 )

@@ -149,4 +149,5 @@ OPERATOR = Operator(
         Example("of an endless sequence", lambda: _endless(64)),
         Example("one row with the other sign", lambda: _one_row(64)),
     ),
+    transposes=True,
 )

@@ -78,4 +78,5 @@ OPERATOR = Operator(
         Example("reversed order", lambda: stored(np.fliplr(np.eye(24)))),
         Example("the last number dropped", lambda: stored(np.diag(np.r_[np.ones(19), 0.0]))),
     ),
+    transposes=True,
 )

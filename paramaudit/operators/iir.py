@@ -114,7 +114,7 @@ class Iir(nn.Module):
 
 def propose(view: Matrix) -> Iir | None:
     """The filter of every block of a stack."""
-    stack = stacked(view)
+    stack = view.once(stacked)
     if stack is None or stack.values.shape[1] < 6:
         return None
     for units in deviations(stack, view):

@@ -176,4 +176,5 @@ OPERATOR = Operator(
         Example("one row replaced", lambda: _one_row(8)),
         Example("four more products of a thousandth", lambda: _plus(8)),
     ),
+    transposes=True,
 )

@@ -127,4 +127,5 @@ OPERATOR = Operator(
         Example("slow decay", lambda: _decaying(64)),
         Example("rank 5 with 1 % noise", lambda: _noisy(64, 5)),
     ),
+    transposes=True,
 )

@@ -210,4 +210,5 @@ OPERATOR = Operator(
         Example("one row replaced", lambda: _one_row(8)),
         Example("1 % noise", lambda: _noisy(8)),
     ),
+    transposes=True,
 )

@@ -134,4 +134,5 @@ OPERATOR = Operator(
         Example("one input twice, one never", lambda: _repeated(40)),
         Example("1 % noise", lambda: _noisy(48)),
     ),
+    transposes=True,
 )

@@ -99,4 +99,5 @@ OPERATOR = Operator(
         Example("one input twice, one never", lambda: _repeated(40)),
         Example("reversal with leakage", lambda: _leaking(40)),
     ),
+    transposes=True,
 )

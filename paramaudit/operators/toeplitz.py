@@ -54,7 +54,7 @@ class Toeplitz(BlockFilters):
 
 def propose(view: Matrix) -> Toeplitz | Gauged | None:
     """The smallest of the near stacks of Toeplitz blocks, or one block under scales where that is nearer."""
-    stack = stacked(view)
+    stack = view.once(stacked)
     scaled = one_band(view, 1.0 if stack is None else stack.left)
     if scaled is not None:
         rows, columns = view.weight.shape
@@ -174,4 +174,5 @@ OPERATOR = Operator(
         Example("product of two vectors", lambda: _product(48)),
         Example("scaled, one row replaced", lambda: _one_row(64)),
     ),
+    transposes=True,
 )

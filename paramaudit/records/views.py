@@ -132,7 +132,8 @@ class Operator:
 
     ``propose`` may guess; it must not mutate the view and returns an ``nn.Module`` in float64 that maps
     as the view does (that returns it, for a :class:`Table`), or None. ``finds`` are proposed, proven and
-    cheaper; ``ignores`` are near misses that are never proven. ``view`` is the type of view that it looks at.
+    cheaper; ``ignores`` are near misses that are never proven. ``view`` is the type of view that it looks at. One that ``transposes``
+    finds the transpose of every square find too.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Operator:
     finds: tuple[Example, ...]
     ignores: tuple[Example, ...]
     view: type = Matrix
+    transposes: bool = False
 
 
 @dataclass(frozen=True)

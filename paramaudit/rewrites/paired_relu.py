@@ -45,6 +45,8 @@ def find(draft: Draft) -> Iterator[Match]:
             continue
         if not draft.alone(*stored):
             continue
+        if not _likely(draft, stored[:2]):
+            continue
         first = _affine(draft, stored[:2])
         pairs = partners(first)
         if pairs is None:
@@ -79,6 +81,19 @@ def _affine(draft: Draft, stored: list[fx.Node | None]) -> Tensor:
     weight = draft.float64(stored[0]) if stored[0] is not None else torch.zeros(0)
     bias = draft.float64(stored[1])[:, None] if stored[1] is not None else weight.new_zeros(len(weight), 1)
     return torch.cat([weight, bias], 1)
+
+
+def _likely(draft: Draft, stored: list[fx.Node | None]) -> bool:
+    """Whether a few rows ``[w | b]`` each have an opposite one, in the dtype of the weight."""
+    weight, bias = (draft.tensor(node) if node is not None else None for node in stored)
+    if weight is None or weight.dim() != 2 or not weight.is_floating_point():
+        return True
+    wide = weight.detach().float()
+    shift = wide.new_zeros(len(wide)) if bias is None else bias.detach().float()
+    lengths = torch.sqrt(torch.linalg.vector_norm(wide, dim=1).square() + shift.square())
+    cosines = (wide[:8] @ wide.T + shift[:8, None] * shift) / (lengths[:8, None] * lengths)
+    # NaN where a length is no number or zero: that is looked at in full
+    return not bool((cosines.min(dim=1).values > 10 * _NEAR - 1).any())
 
 
 def partners(rows: Tensor) -> tuple[Tensor, Tensor] | None:
