@@ -138,15 +138,30 @@ def butterfly(n: int, rng: np.random.Generator) -> Array | None:
     return product
 
 
-def polynomials(kind: str) -> Callable[[int, np.random.Generator], Array]:
+def polynomials(
+    kind: str, alpha: float = 0.0, beta: float = 0.0
+) -> Callable[[int, np.random.Generator], Array]:
     """Orthonormal polynomials 0 .. n-1 at the n Gauss nodes, rows are polynomials."""
 
     def build(n: int, _rng: np.random.Generator) -> Array:
-        diagonal = np.zeros(n)
         k = np.arange(1, n)
-        beside = k / np.sqrt(4.0 * k**2 - 1) if kind == "legendre" else np.where(k == 1, math.sqrt(0.5), 0.5)
+        diagonal = np.zeros(n)
+        if kind == "jacobi":  # Golub and Welsch 1969, table of recurrences; alpha + beta is not 0 here
+            both = alpha + beta
+            i = np.arange(n)
+            diagonal = (beta**2 - alpha**2) / ((2 * i + both) * (2 * i + both + 2))
+            top = 4 * k * (k + alpha) * (k + beta) * (k + both)
+            beside = np.sqrt(top / ((2 * k + both) ** 2 * (2 * k + both + 1) * (2 * k + both - 1)))
+        elif kind == "laguerre":
+            diagonal, beside = 2.0 * np.arange(n) + 1 + alpha, np.sqrt(k * (k + alpha))
+        elif kind == "hermite":
+            beside = np.sqrt(k / 2)
+        else:
+            chebyshev = np.where(k == 1, math.sqrt(0.5), 0.5)
+            beside = k / np.sqrt(4.0 * k**2 - 1) if kind == "legendre" else chebyshev
         _, vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside)  # Golub and Welsch 1969
-        return vectors * np.sign(vectors[0])
+        # the last row alternates, and is never too small for its sign, as the first may be
+        return vectors * np.sign(vectors[-1]) * (-1.0) ** (n - 1 - np.arange(n))
 
     return build
 
@@ -283,7 +298,15 @@ ROWS: tuple[Row, ...] = (
         )
         for name in ("haar", "db4", "sym5", "coif1", "bior2.2")
     ),
-    Row("legendre", polynomials("legendre"), ("orthogonal-polynomial",), gauges=_SCALED),
+    *(
+        Row(kind, polynomials(kind, *exponents), ("orthogonal-polynomial",), said, gauges=_SCALED)
+        for kind, exponents, said in (
+            ("legendre", (), {"family": "legendre"}),
+            ("jacobi", (1.0, 2.0), {"family": "jacobi", "alpha": 1.0, "beta": 2.0}),
+            ("laguerre", (0.0,), {"family": "laguerre", "alpha": 0.0}),
+            ("hermite", (), {"family": "hermite"}),
+        )
+    ),
     Row("chebyshev", polynomials("chebyshev"), ("orthogonal-polynomial", "dct"), gauges=_SCALED),
     Row(
         "hilbert",

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from paramaudit.numerics.layers import floats
 from paramaudit.numerics.noise import stored
+from paramaudit.numerics.polynomial_scales import Scales
+from paramaudit.numerics.polynomials import LEGENDRE
 from paramaudit.operators import OPERATORS
 from paramaudit.operators.orthogonal_polynomial import OrthogonalPolynomial
 from paramaudit.prove.affine import dense, judge
@@ -234,7 +236,8 @@ def test_legendre_at_a_thousand_gauss_nodes() -> None:
     some = np.array([0, 1, 2, 3, 511, 1023])
     values = scipy.special.eval_legendre(some[:, None], nodes)
     matrix = values * np.sqrt((some + 0.5)[:, None] * weights)
-    rows = OrthogonalPolynomial("legendre", "gauss-legendre", (size, size), unit=True, level=True)
+    scales = Scales(LEGENDRE, False, True, "level", None, None)
+    rows = OrthogonalPolynomial("gauss-legendre", (size, size), scales)
     found = rows.values(torch.device("cpu")).numpy()
     assert np.abs(found[some] - matrix).max() <= 1e-10
     np.testing.assert_allclose(found @ found.T, np.eye(size), rtol=0, atol=1e-10)
