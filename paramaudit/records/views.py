@@ -132,8 +132,8 @@ class Operator:
 
     ``propose`` may guess; it must not mutate the view and returns an ``nn.Module`` in float64 that maps
     as the view does (that returns it, for a :class:`Table`), or None. ``finds`` are proposed, proven and
-    cheaper; ``ignores`` are near misses that are never proven. ``view`` is the type of view that it looks at. One that ``transposes``
-    finds the transpose of every square find too.
+    cheaper; ``ignores`` are near misses that are never proven. ``view`` is the type of view that it
+    looks at. One that ``transposes`` finds the transpose of every square find too.
     """
 
     name: str
