@@ -2,7 +2,7 @@
 
 Gauss's are the eigenvalues of the Jacobi matrix (Golub and Welsch, Math. Comp. 23 (1969)), improved by a step
 of Newton's method with the derivative from Christoffel and Darboux (Szego, Orthogonal Polynomials, 3.2.4): at
-a root ``p[n]'`` is ``(p[0]^2 + ... + p[n-1]^2) / (b p[n-1])``. Legendre's are Newton's from Tricomi's start.
+a root ``p[n]'`` is ``(p[0]^2 + ... + p[n-1]^2) / (b p[n-1])``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ FREE = ("uniform", "uniform-open", "uniform-middles", "chebyshev", "chebyshev-lo
 
 GAUSS = "gauss"
 """The roots of the family's own next polynomial."""
-
-_NEWTON = 3
 
 
 def placed(kind: str, family: Family, size: int, device: torch.device) -> Tensor:
@@ -62,14 +60,6 @@ def _gauss(family: Family, size: int, device: torch.device) -> Tensor:
     exponents = exponents_of(family, device)
     diagonal, beside = orthonormal(family, size, exponents)
     steps = unit_steps(family, size + 1, exponents)
-    if family.name == "legendre":
-        start = 1 - (size - 1) / (8.0 * size**3)  # Tricomi's
-        nodes = -start * torch.cos(math.pi * (j + 0.75) / (size + 0.5))
-        for _ in range(_NEWTON):
-            values = table(steps, nodes).scaled
-            ratio = values[size - 1] / values[size] * math.sqrt((2 * size + 1) / (2 * size - 1))
-            nodes = nodes + (1 - nodes.square()) / (size * (nodes - ratio))
-        return nodes
     nodes = _eigenvalues(diagonal, beside)
     values = table(steps, nodes).scaled
     return nodes - beside[-1] * values[size] * values[size - 1] / values[:size].square().sum(0)

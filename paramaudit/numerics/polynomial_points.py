@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from torch import Tensor
 
+from paramaudit.numerics.noise import left_over
 from paramaudit.numerics.polynomial_rows import three_terms
 from paramaudit.numerics.polynomial_scales import fitted, rows_beside
 from paramaudit.numerics.polynomials import (
@@ -34,7 +35,11 @@ CLEAN = 1000
 
 _DEGREES = 9
 _NEAR = 0.02
-_STEPS = 8
+_STEPS, _LAST = 8, 3
+_FEW = 32
+"""Nodes are read off so many rows, and only moved to where they suit all, which takes longer."""
+_KEPT = 0.02
+"""What nodes leave of few rows when they are worth that."""
 _SURE = 1e-3
 """Where the first row is this much of its largest number, its digits are those of the node."""
 
@@ -72,8 +77,14 @@ def readings(weight: Tensor, noise: float) -> list[Points]:
         found += [family for family in free if family is not None]
     along = weight[1] / base * (base.abs().max() / weight[1].abs().max())
     sure = base.abs() > _SURE * base.abs().max()
-    moved = [_moved(weight, _placed(family, along, diagonal, squares)) for family in found]
-    return [Points(one.family, _straight(one.nodes, sure, CLEAN * noise)) for one in moved]
+    read = []
+    for family in found:
+        start = _placed(family, along, diagonal, squares)
+        few, left = _moved(weight[:_FEW], start, _STEPS)
+        if left <= _KEPT:
+            nodes = few.nodes if len(weight) <= _FEW else _moved(weight, few, _LAST)[0].nodes
+            read.append(Points(family, _straight(nodes, sure, CLEAN * noise)))
+    return read
 
 
 def _monic(rows: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -154,12 +165,15 @@ def _placed(
     return Points(family, along / _unit(family, diagonal, squares) + start)
 
 
-def _moved(weight: Tensor, points: Points) -> Points:
-    """Every column's node moved to where it suits all rows: Gauss and Newton's method, column by column."""
+def _moved(weight: Tensor, points: Points, count: int) -> tuple[Points, float]:
+    """Every column's node moved to where it suits all rows, and what was left over before the last step.
+
+    Gauss and Newton's method, column by column.
+    """
     exponents = exponents_of(points.family, weight.device)
     steps = unit_steps(points.family, len(weight), exponents)
-    nodes, rows = points.nodes, torch.ones(0)
-    for step in range(_STEPS):
+    nodes, rows, missed = points.nodes, torch.ones(0), 1.0
+    for step in range(count):
         values, slopes = _slopes(steps, nodes)
         if not bool(values.isfinite().all()):
             break
@@ -173,9 +187,10 @@ def _moved(weight: Tensor, points: Points) -> Points:
         change = slope / scale
         if not bool(change.isfinite().all()):
             break
+        missed = left_over(weight - along * scale, weight)
         nodes = nodes + change
         rows = rows_beside(weight * values, values.square(), scale)
-    return Points(points.family, nodes)
+    return Points(points.family, nodes), missed
 
 
 def _slopes(steps: Steps, nodes: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -101,8 +101,9 @@ def _guesses() -> tuple[Guess, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=1)
 def _nodes(points: int) -> Tensor:
-    """About the nodes of every guess ``(guesses, n)``."""
+    """About the nodes of every guess ``(guesses, n)``, for both sides of a square; not to be written to."""
     cpu = torch.device("cpu")
     free = {kind: placed(kind, LEGENDRE, points, cpu) for kind in FREE if kind != "gauss-legendre"}
     free["gauss-legendre"] = nearly_gauss(LEGENDRE, points)
@@ -114,10 +115,18 @@ def _nodes(points: int) -> Tensor:
     )
 
 
+@cache
+def _steps(degrees: int) -> Tensor:
+    """The recurrences of all families, ``(3, families, degrees - 1)``; not to be written to."""
+    cpu = torch.device("cpu")
+    steps = [unit_steps(family, degrees, exponents_of(family, cpu)) for family in FAMILIES]
+    return torch.stack([torch.stack([getattr(one, name) for one in steps]) for name in ("a", "b", "c")])
+
+
 def _leveled(guesses: Sequence[Guess], nodes: Tensor, degrees: int) -> Tensor:
     """Polynomials of equal length, columns of unit length: ``(guesses, degrees, n)``."""
-    steps = {g.family: unit_steps(g.family, degrees, exponents_of(g.family, nodes.device)) for g in guesses}
-    a, b, c = (torch.stack([getattr(steps[g.family], name) for g in guesses]) for name in ("a", "b", "c"))
+    steps, place = _steps(degrees), {family: i for i, family in enumerate(FAMILIES)}
+    a, b, c = steps[:, [place[guess.family] for guess in guesses]]
     values = [torch.ones_like(nodes), a[:, :1] * nodes + b[:, :1]]
     for k in range(1, degrees - 1):
         values.append((a[:, k, None] * nodes + b[:, k, None]) * values[-1] - c[:, k, None] * values[-2])

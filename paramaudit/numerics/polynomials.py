@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -195,41 +196,35 @@ class Table:
 def table(steps: Steps, nodes: Tensor) -> Table:
     """The values of ``P[0] = 1`` to ``P[m-1]`` at nodes ``(n,)``; the recurrence has m - 1 steps."""
     count = len(steps.a)
-    size = max(2, math.isqrt(count))
-    blocks = -(-count // size)
-    inside = _inside(steps, nodes, blocks, size)
+    size = max(2, 2 * math.isqrt(count))
+    inside = _inside(steps, nodes, -(-count // size), size)
     value, before = torch.ones_like(nodes), torch.zeros_like(nodes)
     exponent = torch.zeros_like(nodes)
     rows, exponents = [value[None]], [exponent[None]]
-    for block in range(blocks):
-        part = inside[:, 0, block] * value + inside[:, 1, block] * before
+    for of_value, of_before in inside:
+        part = of_value * value + of_before * before
         rows.append(part)
         exponents.append(exponent.expand(size, -1))
-        value, before = part[-1], part[-2]
-        largest = torch.maximum(value.detach().abs(), before.detach().abs())
-        shift = largest.clamp(1e-300, 1e300).log2().floor()
-        value, before, exponent = (
-            value * torch.exp2(-shift),
-            before * torch.exp2(-shift),
-            exponent + shift,
-        )
+        shift = part[-2:].detach().abs().amax(0).clamp(1e-300, 1e300).log2().floor()
+        before, value = part[-2:] * torch.exp2(-shift)
+        exponent = exponent + shift
     return Table(torch.cat(rows)[: count + 1], torch.cat(exponents)[: count + 1])
 
 
 def _inside(steps: Steps, nodes: Tensor, blocks: int, size: int) -> Tensor:
-    """By what the two values before each block become those in it, ``(size, 2, blocks, n)``."""
+    """By what the two values before each block become those in it, ``(blocks, 2, size, n)``."""
     missing = blocks * size - len(steps.a)
     a, b, c = (
-        torch.nn.functional.pad(values, (0, missing)).reshape(blocks, size, 1)
+        F.pad(values, (0, missing)).reshape(blocks, size).T[..., None]
         for values in (steps.a, steps.b, steps.c)
     )
     ones, zeros = torch.ones_like(nodes).expand(blocks, -1), torch.zeros_like(nodes).expand(blocks, -1)
     value, before = torch.stack([ones, zeros]), torch.stack([zeros, ones])
     found = []
-    for k in range(size):
-        value, before = (a[:, k] * nodes + b[:, k]) * value - c[:, k] * before, value
+    for along, against in zip((a * nodes + b).unbind(0), c.unbind(0), strict=True):
+        value, before = along * value - against * before, value
         found.append(value)
-    return torch.stack(found)
+    return torch.stack(found, 2).transpose(0, 1)
 
 
 def wide(device: torch.device) -> torch.dtype:

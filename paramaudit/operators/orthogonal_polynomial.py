@@ -13,10 +13,10 @@ Proof:            The gap to the original is bounded for all inputs and compared
                   rounding. The first rows tell whether a three-term recurrence can hold, and then which
                   family and nodes come nearest; the whole table tells scales, through noise too.
 Swap safety:      Exact at any input of n numbers. Only what is stored is trainable. The values are computed
-                  anew in every call, in float64, in some 2 sqrt(m) vector steps of O(m n) operations in all
-                  (and, for Gauss nodes of other families than Legendre's and Chebyshev's, the eigenvalues of
-                  an n x n matrix), then multiplied densely, since no fast product is as exact: fewer numbers,
-                  not fewer operations, and slower than the stored matrix.
+                  anew in every call, in float64, in some 3 sqrt(m) vector steps of O(m n) operations in all
+                  (and, for Gauss nodes of other families than Chebyshev's, the eigenvalues of an n x n
+                  matrix), and then multiplied densely: fewer numbers, not fewer operations, and far slower
+                  than the stored matrix.
 Source:           Abramowitz and Stegun, Handbook of Mathematical Functions (1964), chapters 22 and 25.4;
                   Golub and Welsch, Math. Comp. 23 (1969).
 """
@@ -47,29 +47,33 @@ from paramaudit.records import Example, Matrix, Operator
 
 def propose(view: Matrix) -> OrthogonalPolynomial | None:
     """The family and nodes that leave least, rows or columns being the polynomials."""
+    sides = [
+        (view.weight.T if transposed else view.weight, transposed)
+        for transposed in (False, True)
+        if _thinkable(view.weight.T if transposed else view.weight)
+    ]
+    if not sides or not usable(view) or not 1e-100 < float(view.weight.abs().max()) < 1e100:
+        return None  # beyond, squares are no numbers
     layers: list[OrthogonalPolynomial] = []
     left: list[float] = []
-    for transposed in (False, True):
-        weight = view.weight.T if transposed else view.weight
-        if not 4 <= weight.shape[0] <= weight.shape[1] or not possible(weight) or not usable(view):
-            continue
-        if not 1e-100 < float(weight.abs().max()) < 1e100:  # whose squares are no numbers
-            continue
-        most = rounding(view.noise, len(weight))
+    for weight, transposed in sides:
         found = [_layer(weight, guess, view, transposed) for guess in nearest(weight, view.noise)]
-        off = [_left(layer, weight) for layer in found]
-        known = min(off, default=1.0) <= most
-        if not known:
-            read = [_read(weight, points, view, transposed) for points in readings(weight, view.noise)]
-            found += read
-            off += [_left(layer, weight, view.dtype) for layer in read]
         layers += found
-        left += off
-        if known:  # nodes that had to be read may have a formula the other way round
+        left += [_left(layer, weight) for layer in found]
+        if min(left, default=1.0) <= rounding(view.noise, len(weight)):
             break
+    else:  # nodes are read off only where none with a formula fit, either way round
+        for weight, transposed in sides:
+            found = [_read(weight, points, view, transposed) for points in readings(weight, view.noise)]
+            layers += found
+            left += [_left(layer, weight, view.dtype) for layer in found]
     if min(left, default=1.0) > NOISY:
         return None
     return _least(layers, left, max(view.noise, 2.0**-44 * max(view.weight.shape)))
+
+
+def _thinkable(weight: Tensor) -> bool:
+    return 4 <= weight.shape[0] <= weight.shape[1] and possible(weight)
 
 
 def _layer(weight: Tensor, guess: Guess, view: Matrix, transposed: bool) -> OrthogonalPolynomial:
