@@ -33,6 +33,22 @@ def test_rows_of_eight_bits_are_named(seed: int) -> None:
     assert storage_noise(int8_rows(values), values).startswith("int8")
 
 
+def test_a_fit_may_be_a_part_of_a_step_off() -> None:
+    values = table(4)
+    held = int8_rows(values)
+    off = 0.2 * held.abs().amax(1, keepdim=True) / 127
+    assert storage_noise(held, values + off).startswith("int8")
+    assert storage_noise(held, values + 5 * off) == ""
+
+
+def test_numbers_that_lie_on_no_steps_were_not_stored_in_them() -> None:
+    values = table(5)
+    steps = values.abs().amax(1, keepdim=True) / 127
+    generator = torch.Generator().manual_seed(1)
+    noise = steps * (torch.rand(values.shape, dtype=torch.float64, generator=generator) - 0.5)
+    assert storage_noise(values + noise, values) == ""
+
+
 def test_subnormal_numbers_of_half_precision() -> None:
     values = torch.tensor([[1.0, 3.3e-6, -7.7e-8, 2e-9]], dtype=torch.float64)
     assert storage_noise(values.half().double(), values) == "float16"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from paramaudit.numerics.eight_bits import LEVELS, OFF_GRID, whole
+from paramaudit.numerics.eight_bits import LEVELS, OFF_GRID, row_steps, whole
 
 FLOATS = (torch.float16, torch.bfloat16)
 """Shorter formats that tables pass through, the finer one first."""
 
 REACHED = 0.1
 """Rounding to nearest reaches this part of half a unit somewhere, also where a fit took up some of it."""
+
+ROUNDED = 0.4
+"""Root mean square of what rounding leaves, in steps, at most; 0.29 where numbers are spread evenly."""
 
 
 def storage_noise(held: Tensor, meant: Tensor) -> str:
@@ -37,10 +40,7 @@ def storage_noise(held: Tensor, meant: Tensor) -> str:
     for dtype in FLOATS:
         if _explains(apart, _half_unit(meant, dtype)):
             return dtype_name(dtype)
-    rows = meant.abs().amax(-1, keepdim=True) if meant.dim() else meant.abs()
-    # the scale is read off the largest number, which the fit knows to a step itself
-    half = 0.5 * rows / LEVELS * (1 + 1 / LEVELS)
-    return "int8 with one scale a row" if _explains(apart, half) else ""
+    return "int8 with one scale a row" if held.dim() and _in_steps(held, apart) else ""
 
 
 def told(held: Tensor, meant: Tensor) -> str:
@@ -82,6 +82,21 @@ def _whole_steps(held: Tensor, meant: Tensor) -> bool:
         if whole(levels) and bool(near.all()):
             return True
     return False
+
+
+def _in_steps(held: Tensor, apart: Tensor) -> bool:
+    """Whether ``held`` are whole steps of their rows, and the differences what rounding to them leaves.
+
+    A fit is off by a part of a step where numbers of a row were all rounded alike, so that single
+    differences may be a whole one; on average they must be those of rounding, a step over the root of 12.
+    """
+    step = row_steps(held)
+    if step is None:
+        return False
+    slack = 1e-9 * float(held.abs().max())
+    parts = apart[(step > 0).expand_as(apart)] / step.expand_as(apart)[(step > 0).expand_as(apart)]
+    typical = float(parts.square().mean().sqrt()) if parts.numel() else 0.0
+    return bool((apart <= step + slack).all()) and REACHED / 2 < typical <= ROUNDED
 
 
 def _explains(apart: Tensor, half: Tensor) -> bool:

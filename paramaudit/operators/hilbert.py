@@ -83,7 +83,9 @@ def propose(view: Matrix) -> Hilbert | None:
         return None
     # the plain transform has as many singular values of 1 as bins that pass
     length = (size - 2 + size % 2) ** 0.5
-    slack = SIGMAS * spread(residual, 1) / length + 4 * max(view.noise, 2.0**-50) * abs(gain)
+    # the gain is a mean of numbers of which none was rounded by more than one unit
+    rounded = max(1.05 * view.noise, 2.0**-48) * abs(gain)
+    slack = SIGMAS * spread(residual, 1) / length + rounded
     sign = 1 if gain > 0 else -1
     usual = abs(abs(gain) - 1) <= slack
     stored_gain = None if usual else torch.tensor([abs(gain)], dtype=torch.float64)
