@@ -11,7 +11,11 @@ SAMPLED = 256
 """So many rows are compared with one another: the fourth moment of 4096 rows is then known to some 2 %."""
 
 
-def emptiness(matrix: Tensor, generator: torch.Generator) -> float:
+HEAVIEST = 16
+"""So many directions of a trained layer are taken out: they stand out of what is left as it was drawn."""
+
+
+def emptiness(matrix: Tensor, generator: torch.Generator, trained: bool = False) -> float:
     """About the largest part of the squared singular values, by number, that can be zero.
 
     Rows are scaled to the same length first, which leaves the rank as it is. For any polynomial p with
@@ -22,6 +26,8 @@ def emptiness(matrix: Tensor, generator: torch.Generator) -> float:
     Args:
         matrix: ``(m, n)``, m at most n.
         generator: picks the rows.
+        trained: whether columns are brought to about the same length first, and the heaviest directions of
+            other rows taken out; neither makes the rank any larger, and trained layers have both.
 
     Returns:
         About ``c^2 / (1 + c + c^2)`` for a Gaussian matrix, with c = m / n; at least ``1 - r / m`` for one of
@@ -33,7 +39,10 @@ def emptiness(matrix: Tensor, generator: torch.Generator) -> float:
     """
     rows, columns = matrix.shape
     count = min(rows, SAMPLED)
-    some = matrix[torch.randperm(rows, generator=generator)[:count]] if count < rows else matrix
+    order = torch.randperm(rows, generator=generator)
+    some = matrix[order[:count]] if count < rows else matrix
+    if trained:
+        some = _plainer(some, matrix[order[count : 2 * count]])
     low, high = torch.aminmax(some)
     some = (some / max(-float(low), float(high), torch.finfo(some.dtype).tiny)).float()
     size = torch.linalg.vector_norm(some, dim=1, keepdim=True)
@@ -50,6 +59,21 @@ def emptiness(matrix: Tensor, generator: torch.Generator) -> float:
     )
     held = sum(terms)
     return held if math.isfinite(held) else math.inf
+
+
+def _plainer(some: Tensor, others: Tensor) -> Tensor:
+    """Rows without differences in the length of columns and without the heaviest directions of other rows."""
+    lengths = torch.linalg.vector_norm(some, dim=0)
+    scale = torch.where(lengths > 0, lengths, torch.inf)
+    whole = bool(lengths.isfinite().all() and others.isfinite().all())
+    if len(others) <= HEAVIEST or not whole:
+        return some / scale
+    some, others = some / scale, others / scale
+    values, turns = torch.linalg.eigh(others @ others.T)
+    heavy = others.T @ turns[:, -HEAVIEST:] / values[-HEAVIEST:].clamp_min(1e-300).sqrt()
+    heavy = torch.linalg.qr(heavy).Q
+    plain: Tensor = some - (some @ heavy) @ heavy.T
+    return plain
 
 
 def _moments(beside: Tensor, rows: int) -> tuple[float, float, float]:

@@ -23,10 +23,11 @@ SPARE = 56
 def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Generator) -> int:
     """About what rank the matrix has, when that is at most ``worth``; 0 when it is not.
 
-    Moments of a sample of rows dismiss nearly everything (:func:`emptiness`). What remains is added up, with
-    random signs, into a sketch a little larger than ``worth``. A sketch cannot have a higher rank than its
-    matrix, and the triangular factor of a matrix of rank r has at most r pivots that are not zero. Of what
-    passes that too the sketch's singular values are looked at.
+    Moments of a sample of rows dismiss nearly everything (:func:`emptiness`), a part of a few more rows and
+    columns than ``worth`` nearly all the rest. What remains is added up, with random signs, into a sketch
+    of that size. A sketch cannot have a higher rank than its matrix, and the triangular factor of a matrix
+    of rank r has at most r pivots that are not zero. Of what passes that too the sketch's singular values are
+    looked at.
 
     Args:
         matrix: ``(m, n)``.
@@ -40,23 +41,33 @@ def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Gen
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T.contiguous()
     if _full(tall.T if tall is matrix and matrix.shape[0] > matrix.shape[1] else matrix, worth, generator):
         return 0
+    if _no_small_pivot(_some(tall, worth + 8 + SPARE, worth + 8, generator)):
+        return 0
     sketch = _added_up(tall, worth + 8 + SPARE, generator)
     sketch = _added_up(sketch.T.contiguous(), worth + 8, generator).T
+    if _no_small_pivot(sketch):
+        return 0
+    return cliff(torch.linalg.svdvals(sketch), worth, noise, SKETCHED)
+
+
+def _some(tall: Tensor, rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """A part of the matrix, whose rank is not above its own."""
+    down, along = (torch.randperm(size, generator=generator) for size in tall.shape)
+    return tall[down[:rows]].index_select(1, along[:columns])
+
+
+def _no_small_pivot(sketch: Tensor) -> bool:
+    """Whether the triangular factor has no pivot that is small beside those of a Gaussian matrix."""
     pivots = torch.linalg.qr(sketch.float(), mode="r").R.diagonal().abs()
     # of a Gaussian matrix the last pivot is about this part of the first
     usual = ((SPARE + 1) / (SPARE + len(pivots))) ** 0.5
-    if bool((pivots >= 0.4 * usual * pivots.max()).all()):
-        return 0
-    return cliff(torch.linalg.svdvals(sketch), worth, noise, SKETCHED)
+    return bool((pivots >= 0.4 * usual * pivots.max()).all())
 
 
 def _full(wide: Tensor, worth: int, generator: torch.Generator) -> bool:
     """Whether moments say that a matrix ``(m, n)``, m at most n, has a rank above ``worth``."""
     least = SURE * (1 - worth / wide.shape[0])
-    if emptiness(wide, generator) < least:
-        return True
-    lengths = torch.linalg.vector_norm(wide, dim=0)  # columns of all sizes look like a lower rank
-    return emptiness(wide / torch.where(lengths > 0, lengths, torch.inf), generator) < least
+    return emptiness(wide, generator) < least or emptiness(wide, generator, trained=True) < least
 
 
 def cliff(values: Tensor, worth: int, noise: float, ratio: float = CLIFF) -> int:
