@@ -108,7 +108,10 @@ def _length(view: Matrix, map_: torch.Tensor, layer: torch.nn.Module) -> float:
     left = left_over(view.weight - map_, view.weight)
     if left <= STORED and storage_noise(view.weight, map_):
         left = 0.0
-    kept = floats(layer) + indices(layer)
+    order = (
+        indices(layer) if indices(layer) >= min(view.weight.shape) else 0
+    )  # offsets, others have in shapes
+    kept = floats(layer) + order
     return 2 * entries * math.log(max(left, 16 * view.noise)) + kept * math.log(entries)
 
 

@@ -76,7 +76,7 @@ def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix, fitted: i
     if residual.numel() < FEW and fitted > residual.numel() / 16:
         return evidence  # too few numbers to tell a fit of so many from chance
     free = 1 - fitted / max(1, residual.numel())
-    if not (free > 0 and missed <= NOISY * free**0.5) or not noise_like(residual):
+    if not (free > 0 and missed <= NOISY * free) or not noise_like(residual):
         return evidence
     reason = f"consistent with this plus {missed:.1%} of noise, so it is not the same map; {evidence.reason}"
     return replace(evidence, tier=Tier.SUSPECTED, reason=reason)
