@@ -108,9 +108,8 @@ def _length(view: Matrix, map_: torch.Tensor, layer: torch.nn.Module) -> float:
     left = left_over(view.weight - map_, view.weight)
     if left <= STORED and storage_noise(view.weight, map_):
         left = 0.0
-    order = (
-        indices(layer) if indices(layer) >= min(view.weight.shape) else 0
-    )  # offsets, others have in shapes
+    # a whole order counts; an offset does not, which other names hold in their shapes
+    order = indices(layer) if indices(layer) >= min(view.weight.shape) else 0
     kept = floats(layer) + order
     return 2 * entries * math.log(max(left, 16 * view.noise)) + kept * math.log(entries)
 
