@@ -36,9 +36,9 @@ from atlas_priors import faust, known, lookup
 
 from paramaudit.numerics.layers import floats
 from paramaudit.numerics.noise import left_over
-from paramaudit.numerics.storage import storage_noise
+from paramaudit.numerics.storage import STORED, storage_noise
 from paramaudit.operators import looking_at
-from paramaudit.plan.offered import STORED, affine_evidence, arguments, indices
+from paramaudit.plan.offered import affine_evidence, arguments, indices
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Matrix, Tier
 

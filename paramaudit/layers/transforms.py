@@ -12,11 +12,10 @@ Source:           Strang, The discrete cosine transform, SIAM Review 41 (1999); 
 
 from __future__ import annotations
 
+from typing import Literal
+
 from paramaudit.numerics.real_transforms import cosine, hartley, sine
 from paramaudit.numerics.transform_rows import Transform, TransformRows
-
-PLAIN = "1", ("1", "1")
-"""The scale, and what outer rows and columns are multiplied by, of a transform as scipy has it."""
 
 
 class CosineTransform(TransformRows):
@@ -37,8 +36,7 @@ class CosineTransform(TransformRows):
 
     def __init__(self, n: int, kind: int = 2, orthonormal: bool = False) -> None:
         transform = cosine(*_checked(n, kind))
-        scale, outer = ("1/sqrt(2n)", _unit(transform)) if orthonormal else PLAIN
-        super().__init__(transform, (0, n), scale, outer)
+        super().__init__(transform, (0, n), *_factors(transform, orthonormal and "1/sqrt(2n)"))
 
 
 class SineTransform(TransformRows):
@@ -59,8 +57,7 @@ class SineTransform(TransformRows):
 
     def __init__(self, n: int, kind: int = 2, orthonormal: bool = False) -> None:
         transform = sine(*_checked(n, kind))
-        scale, outer = ("1/sqrt(2n)", _unit(transform)) if orthonormal else PLAIN
-        super().__init__(transform, (0, n), scale, outer)
+        super().__init__(transform, (0, n), *_factors(transform, orthonormal and "1/sqrt(2n)"))
 
 
 class HartleyTransform(TransformRows):
@@ -80,8 +77,7 @@ class HartleyTransform(TransformRows):
 
     def __init__(self, n: int, orthonormal: bool = False) -> None:
         transform = hartley(_checked(n)[0])
-        scale, outer = ("1/sqrt(n)", _unit(transform)) if orthonormal else PLAIN
-        super().__init__(transform, (0, n), scale, outer)
+        super().__init__(transform, (0, n), *_factors(transform, orthonormal and "1/sqrt(n)"))
 
 
 def _checked(n: int, kind: int = 2) -> tuple[int, int]:
@@ -92,6 +88,8 @@ def _checked(n: int, kind: int = 2) -> tuple[int, int]:
     return n, kind
 
 
-def _unit(transform: Transform) -> tuple[str, str]:
-    """What outer rows and columns are multiplied by, so that all have one length."""
-    return "1/sqrt(2)" if transform.outer_rows else "1", "sqrt(2)" if transform.outer_columns else "1"
+def _factors(transform: Transform, unit: str | Literal[False]) -> tuple[str, tuple[str, str]]:
+    """Scale, and factors of outer rows and columns: scipy's, or with ``unit`` those of length one."""
+    if not unit:
+        return "1", ("1", "1")
+    return unit, ("1/sqrt(2)" if transform.outer_rows else "1", "sqrt(2)" if transform.outer_columns else "1")

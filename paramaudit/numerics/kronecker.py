@@ -11,6 +11,7 @@ from torch import Tensor
 from paramaudit.numerics.noise import NOISY, left_over
 from paramaudit.numerics.rank_one import leading, power_of_two, shares, usual_share
 from paramaudit.numerics.residual import noise_like
+from paramaudit.numerics.storage import STORED
 
 MOST_TERMS = 3
 MOST_USUAL = 0.8
@@ -30,9 +31,6 @@ SLACK = 1.3
 
 FITTED = 12
 """At most so many splits are looked at in full, those that store least; of sums fewer."""
-
-STORED = 0.03
-"""Storage in few bits leaves this much at most, and row by row, not spread evenly."""
 
 FIRM = 1e-3
 """Where nearly every matrix is near a product, only one that leaves at most this much is one."""
@@ -176,6 +174,7 @@ def _fitted(
     noisy = min(folded.shape) >= LARGE and noise_like(missed)
     if terms > 1 and not (residual <= NEAR * noise or noisy):
         return None  # a smooth matrix is near a few products, as a function is near a few terms of a series
+    # what storage leaves goes by rows, and is not spread evenly
     if not (residual <= STORED or noisy or min(folded.shape) < LARGE):
         return None
     usual = 1 - min(1.0, terms * usual_share(*folded.shape))

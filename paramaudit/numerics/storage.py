@@ -10,6 +10,9 @@ from paramaudit.numerics.eight_bits import LEVELS, OFF_GRID, row_steps, whole
 FLOATS = (torch.float16, torch.bfloat16)
 """Shorter formats that tables pass through, the finer one first."""
 
+STORED = 0.03
+"""Storage in eight bits leaves no more of a matrix than this; more is another matrix."""
+
 REACHED = 0.1
 """Rounding to nearest reaches this part of half a unit somewhere, also where a fit took up some of it."""
 

@@ -16,16 +16,13 @@ from paramaudit.graph.program import output_leaves, placeholders
 from paramaudit.numerics.layers import floats
 from paramaudit.numerics.noise import NOISY, left_over
 from paramaudit.numerics.residual import noise_like
-from paramaudit.numerics.storage import told
+from paramaudit.numerics.storage import STORED, told
 from paramaudit.plan.book import Book
 from paramaudit.prove.affine import dense
 from paramaudit.records import Evidence, Json, Matrix, Operator, Tier
 
 FEW = 1024
 """Of fewer entries, a layer that stores more than a sixteenth is not named through noise."""
-
-STORED = 0.03
-"""Storage in eight bits leaves no more of a matrix than this; more is another matrix."""
 
 
 def proposed(operator: Operator, view: Any, book: Book) -> nn.Module | None:
