@@ -13,7 +13,7 @@ CLIFF = 4.0
 SKETCHED = 1.2
 """The same in a sketch, where noise weighs more; what is no cliff is dismissed by the factors."""
 
-SURE = 0.85
+SURE = 0.92
 """A part of the empty spectrum that a matrix of low rank must have; its estimate may be off by the rest."""
 
 SPARE = 56
