@@ -13,7 +13,10 @@ SAMPLED = 256
 ERROR = 0.02
 """What the moments of a small part of the rows may be off by, relative."""
 
-HEAVIEST = 16
+LITTLE = 1e-12
+"""A column this much shorter than the longest is none."""
+
+HEAVIEST = 24
 """So many directions of a trained layer are taken out: they stand out of what is left as it was drawn."""
 
 
@@ -45,7 +48,7 @@ def emptiness(matrix: Tensor, generator: torch.Generator, trained: bool = False)
     order = torch.randperm(rows, generator=generator)
     some = _float(matrix[order[:count]] if count < rows else matrix)
     if trained:
-        some = _plainer(some, _float(matrix[order[count : 2 * count]]))
+        some = _plainer(some, _float(matrix[order[count : 2 * count]]), generator)
     size = torch.linalg.vector_norm(some, dim=1, keepdim=True)
     some = some / torch.where(size > 0, size, torch.inf)
     beside = (some @ some.T).double().fill_diagonal_(0.0)
@@ -58,17 +61,20 @@ def _float(rows: Tensor) -> Tensor:
     return (rows / max(-float(low), float(high), torch.finfo(rows.dtype).tiny)).float()
 
 
-def _plainer(some: Tensor, others: Tensor) -> Tensor:
+def _plainer(some: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
     """Rows without differences in the length of columns and without the heaviest directions of other rows."""
     lengths = torch.linalg.vector_norm(some, dim=0)
-    scale = torch.where(lengths > 0, lengths, torch.inf)
+    # a column of next to nothing is left out, which lowers the rank
+    scale = torch.where(lengths > LITTLE * lengths.max(), lengths, torch.inf)
     whole = bool(lengths.isfinite().all() and others.isfinite().all())
     if len(others) <= HEAVIEST or not whole:
         return some / scale
     some, others = some / scale, others / scale
-    values, turns = torch.linalg.eigh(others @ others.T)
-    heavy = others.T @ turns[:, -HEAVIEST:] / values[-HEAVIEST:].clamp_min(1e-30).sqrt()
-    heavy = torch.linalg.qr(heavy).Q
+    # two steps of subspace iteration (Halko, Martinsson and Tropp, 4.4): an eigensolver takes longer
+    start = torch.randn(len(others), HEAVIEST, generator=generator)
+    heavy = torch.linalg.qr(others.T @ start).Q
+    heavy = torch.linalg.qr(others.T @ (others @ heavy)).Q
+    heavy = torch.linalg.qr(others.T @ (others @ heavy)).Q
     plain: Tensor = some - (some @ heavy) @ heavy.T
     return plain
 
