@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import scipy.fft
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -37,3 +38,22 @@ def floats(layer: nn.Module) -> int:
 def fast_length(least: int) -> int:
     """The smallest length of at least this many for which a real Fourier transform is fast."""
     return int(scipy.fft.next_fast_len(least, real=True))
+
+
+class Computed(nn.Module):
+    """A product with a matrix that is made of stored numbers alone, so that the map is affine.
+
+    A subclass says how the matrix is made, of nothing but its own numbers, has a ``bias`` or None,
+    and leaves ``forward`` alone.
+    """
+
+    bias: nn.Parameter | None
+
+    def matrix(self, device: torch.device) -> Tensor:
+        """The matrix ``(out, in)`` of the product, on this device."""
+        raise NotImplementedError(type(self).__name__)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Make the matrix, multiply and add the bias."""
+        product = F.linear(inputs, self.matrix(inputs.device).to(inputs.dtype))
+        return plus(product, self.bias, inputs.dtype)

@@ -7,10 +7,9 @@ would take as many operations, in m steps that export as m parts of a graph.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from paramaudit.numerics.layers import parameter, plus
+from paramaudit.numerics.layers import Computed, parameter
 from paramaudit.numerics.polynomial_nodes import GAUSS, placed
 from paramaudit.numerics.polynomial_scales import Scales, column_exponents
 from paramaudit.numerics.polynomials import Family, exponents_of, row_lengths, table, unit_steps, wide
@@ -21,7 +20,7 @@ BETWEEN = "uniform between"
 """Nodes that are stored, all or only the first and the last."""
 
 
-class OrthogonalPolynomial(nn.Module):
+class OrthogonalPolynomial(Computed):
     """Polynomials of degree 0 to m - 1 at n nodes, ``(..., n)`` to ``(..., m)``, or the transpose.
 
     Args:
@@ -98,15 +97,14 @@ class OrthogonalPolynomial(nn.Module):
         place = torch.arange(size, dtype=points.dtype, device=device) / (size - 1)
         return points[0] * (1 - place) + points[1] * place
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Compute the values and multiply."""
-        matrix = self.values(inputs.device)
+    def matrix(self, device: torch.device) -> Tensor:
+        """The values with gains and weights, ``(m, n)`` or the transpose."""
+        matrix = self.values(device)
         if self.gains is not None:
             matrix = matrix * self.gains[:, None]
         if self.weights is not None:
             matrix = matrix * self.weights
-        matrix = (matrix.T if self.transposed else matrix).to(inputs.dtype)
-        return plus(F.linear(inputs, matrix), self.bias, inputs.dtype)
+        return matrix.T if self.transposed else matrix
 
 
 def _named(family: Family, exponents: list[float]) -> dict[str, Json]:

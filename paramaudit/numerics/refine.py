@@ -10,10 +10,20 @@ from torch import Tensor
 
 HALVINGS = 12
 
+CREEPING = 1e-2
+"""A step that takes less than this part of the residual away is the last: near a solution the next takes
+none, and far from one there is none to come to."""
+
+HOPELESS = 100.0
+"""With a residual of so many standard deviations nothing was found, and nobody asks how well."""
+
 
 @dataclass(frozen=True)
 class Fit:
-    """Parameters ``(p,)`` with their standard deviations, and the largest residual in units of its own."""
+    """Parameters ``(p,)``, their standard deviations, infinite where nothing fits, and the worst residual.
+
+    The latter is in units of its own deviation.
+    """
 
     values: Tensor
     deviations: Tensor
@@ -47,10 +57,14 @@ def refine(
             break
         gained = float(residual.norm()) - float(taken[1].norm())
         values, residual = taken
-        if gained <= 1e-6 * float(residual.norm()):
+        if gained <= CREEPING * float(residual.norm()):
             break
-    spread = _solved(_jacobian(off, values), residual)[1] if len(start) else start
-    return Fit(values, spread, float(residual.abs().max()))
+    worst = float(residual.abs().max())
+    if not len(start):
+        return Fit(values, start, worst)
+    if not worst <= HOPELESS:
+        return Fit(values, torch.full_like(values, torch.inf), worst)
+    return Fit(values, _solved(_jacobian(off, values), residual)[1], worst)
 
 
 def _jacobian(formula: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:

