@@ -32,6 +32,8 @@ class Plant:
         noise: the largest relative noise under which it must still be proposed.
         also: other names that are right for the same matrix under a gauge.
         missed: the shorter formats under whose rounding it may go unseen, or be misread and refuted.
+        blurred: more formats, when numbers were rounded to them once and are float32 now; "int8, scaled"
+            when that is so under a gauge only.
         stateful: whether the graph says that the map updates its first inputs.
     """
 
@@ -42,7 +44,13 @@ class Plant:
     noise: float = 0.1
     also: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
+    blurred: tuple[str, ...] = ()
     stateful: bool = False
+
+    def hidden(self, short: str, gauge: str) -> bool:
+        """Whether it may go unseen in float32 numbers that were rounded to a shorter format."""
+        scaled = gauge != "none" and f"{short}, scaled" in self.blurred
+        return scaled or short in (*self.missed, *self.blurred)
 
 
 def drawn(rng: Random, least: int, most: int) -> int:
@@ -290,6 +298,7 @@ def eight_bits(matrix: Array) -> Array:
 
 SCALED = ("D1", "D2", "D1 D2")
 MOVED = ("P1", "P2", "P1 P2", "P1 P2 D1 D2")
+UNDER_SCALES = ("float16, scaled", "bfloat16, scaled", "int8, scaled")
 COSINES = ("dct", "dst", "orthogonal-polynomial")
 
 PLANTS = (
@@ -298,13 +307,13 @@ PLANTS = (
     Plant("diagonal", diagonal, SCALED),
     Plant("monomial", monomial, (*SCALED, *MOVED)),
     Plant("block-diagonal", block_diagonal, (*SCALED, *MOVED), noise=0.01),
-    Plant("low-rank", low_rank, (*SCALED, *MOVED)),
+    Plant("low-rank", low_rank, (*SCALED, *MOVED), blurred=("float16", "bfloat16", "int8")),
     Plant("kronecker", kronecker),
     Plant("monarch", monarch, SCALED, noise=0.0, missed=("bfloat16", "int8")),
     Plant("butterfly", butterfly, SCALED, most=128),
-    Plant("toeplitz", toeplitz, SCALED, missed=("bfloat16", "int8")),
-    Plant("hankel", hankel, SCALED, missed=("bfloat16", "int8")),
-    Plant("circulant", circulant, SCALED, also=("toeplitz",), missed=("int8",)),
+    Plant("toeplitz", toeplitz, SCALED, blurred=UNDER_SCALES),
+    Plant("hankel", hankel, SCALED, blurred=UNDER_SCALES),
+    Plant("circulant", circulant, SCALED, also=("toeplitz",), blurred=UNDER_SCALES),
     Plant("low-displacement", low_displacement, noise=0.0, missed=("float64", "bfloat16", "int8")),
     Plant("fir", fir),
     Plant("delay", delay, noise=0.0, missed=("int8",)),

@@ -152,7 +152,7 @@ def shortened(plant: Plant, seed: int, largest: int) -> None:
         else torch.from_numpy(matrix.copy()).to(getattr(torch, short)).double().numpy()
     )
     one = found(plant, gauge, held)
-    if short in plant.missed:
+    if plant.hidden(short, gauge):
         assert one is None or one.checked() is one
         return
     assert one is not None, f"nothing was proposed for {matrix.shape} under {gauge} in {short}"
@@ -219,7 +219,7 @@ def test_planted(plant: Plant, how: str, seed: int) -> None:
 
 @pytest.mark.slow
 @CASES
-@examples(60)
+@examples(25)
 @given(SEEDS)
 def test_planted_more_and_larger(plant: Plant, how: str, seed: int) -> None:
     CHECKS[how](plant, seed, 441)
