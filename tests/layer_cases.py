@@ -58,6 +58,10 @@ def signal(size: int) -> Callable[[], tuple[Tensor, ...]]:
     return lambda: (randn(3, 2, size, seed=1),)
 
 
+def image() -> tuple[Tensor, ...]:
+    return (randn(3, 2, 9, 8, seed=1),)
+
+
 def kalman() -> nn.Module:
     return layers.KalmanFilter(stable(4), randn(2, 4, seed=2), covariance(4, 3), covariance(2, 4))
 
@@ -164,4 +168,75 @@ CASES = (
         signal(7),
         ("transition", "entry"),
     ),
+    Case("Diagonal", lambda: layers.Diagonal(7, randn(7)), signal(7), ("gains",)),
+    Case(
+        "Monomial",
+        lambda: layers.Monomial(torch.tensor([3, 0, 4, 1, 2]), gains=randn(5)),
+        signal(5),
+        ("gains", "order"),
+    ),
+    Case(
+        "Piecewise",
+        lambda: layers.Piecewise(doubles(-0.5, 0.3), randn(2, 3), doubles(1, -1, 0.5), doubles(0.2, 0, -3)),
+        signal(1),
+        ("knots", "changes", "slope", "offset"),
+    ),
+    Case("FirBank", lambda: layers.FirBank(20, randn(2, 5), "valid"), signal(20), ("values",)),
+    Case(
+        "FirBank, linear phase",
+        lambda: layers.FirBank(20, doubles(1, 2, 0, -2, -1), linear_phase=True),
+        signal(20),
+        ("values",),
+    ),
+    Case("FirBank, many", lambda: layers.FirBank(90, randn(70), "causal"), signal(90), ("values",)),
+    Case("DelayBank", lambda: layers.DelayBank(20, [[0, 3], [5]], randn(3)), signal(20), ("gains", "places")),
+    Case(
+        "CombBank",
+        lambda: layers.CombBank(30, [3, 4], doubles(1, 0.3), doubles(0.2, 0.5), doubles(0.6, -0.7)),
+        signal(30),
+        ("values",),
+    ),
+    Case(
+        "RecursiveBank",
+        lambda: layers.RecursiveBank(25, randn(3, 3, seed=5), sections(3)[:, 3:]),
+        signal(25),
+        ("values", "bins"),
+    ),
+    Case("FourierTransform", lambda: layers.FourierTransform(9), signal(18), ()),
+    Case(
+        "FourierTransform, inverse",
+        lambda: layers.FourierTransform(8, True, "ortho", "interleaved", "interleaved"),
+        signal(16),
+        (),
+    ),
+    Case("RealFourier", lambda: layers.RealFourier(15, (1, 6), "hann"), signal(15), ()),
+    Case("ShortTimeFourier", lambda: layers.ShortTimeFourier(12, 5, padding=6), signal(40), ()),
+    Case("MelBank", lambda: layers.MelBank(64, 8, 16000.0), signal(33), ()),
+    Case("InverseWaveletBank", lambda: layers.InverseWaveletBank("db3", 2, 24), signal(24), ()),
+    Case("PolynomialBank", lambda: layers.PolynomialBank(5, 9, nodes="uniform"), signal(9), ()),
+    Case(
+        "PolynomialBank, orthonormal",
+        lambda: layers.PolynomialBank(8, 8, "hermite", orthonormal=True, transposed=True),
+        signal(8),
+        (),
+    ),
+    Case("StencilFilter", lambda: layers.StencilFilter("sobel x", (3, 3), 2, 1), image, ()),
+    Case("StencilFilter, a line", lambda: layers.StencilFilter("gaussian 1.5", (7,)), signal(16), ()),
+    Case(
+        "HardKnee",
+        lambda: layers.HardKnee(doubles(0.5), doubles(4), doubles(1.5)),
+        signal(9),
+        ("threshold", "ratio", "gain"),
+    ),
+)
+
+# Tables have no inputs.
+TABLES = (
+    Case("SinusoidTable", lambda: layers.SinusoidTable(12, 8), tuple, ()),
+    Case("RotaryFrequencies", lambda: layers.RotaryFrequencies(8), tuple, ()),
+    Case("WindowTable", lambda: layers.WindowTable(17, "blackman"), tuple, ()),
+    Case("WindowTable, Kaiser", lambda: layers.WindowTable(16, "kaiser", False, 6.0), tuple, ("value",)),
+    Case("RampTable", lambda: layers.RampTable(9, -1.0, 2.0), tuple, ("ends",)),
+    Case("GammaTable", lambda: layers.GammaTable(20, 3.0, 2.5), tuple, ("numbers",)),
+    Case("Symmetric", lambda: layers.Symmetric(randn(5), torch.Size([9]), "both", False), tuple, ("kept",)),
 )

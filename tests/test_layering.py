@@ -44,10 +44,12 @@ LAYERS = (
 ONLY = {
     "rewrites": {"errors", "records", "numerics", "graph"},
     "report": {"errors", "records", "numerics"},
-    "layers": {"records", "numerics", "operators"},  # its own `__init__` alone names operators
+    "layers": {"records", "numerics", "operators"},
 }
-# What an operator's or a layer's own file may import: the operators' `__init__` alone also names its error.
+# What an operator's or a layer's own file may import: the operators' `__init__` alone also names its error,
+# and a layer may be an operator's with arguments that a person would choose.
 OPERATOR_IMPORTS = {"paramaudit.records", "paramaudit.numerics", "torch", "numpy", "scipy"}
+LAYER_IMPORTS = OPERATOR_IMPORTS | {"paramaudit.operators"}
 # An operator that is another one over frames asks that one.
 OVER_FRAMES = {"stft.py": "paramaudit.operators.rdft"}
 # Untyped packages: one file each, so that the rest stays typed.
@@ -113,7 +115,8 @@ def test_operators_and_layers_know_records_numerics_and_mathematics_alone() -> N
             first, _, rest = module.partition(".")
             name = module if not rest else f"{first}.{rest.partition('.')[0]}"
             inner = OVER_FRAMES.get(path.name, module + ".")
-            allowed = first in sys.stdlib_module_names or {first, name} & OPERATOR_IMPORTS
+            known = LAYER_IMPORTS if part_of(path) == "layers" else OPERATOR_IMPORTS
+            allowed = first in sys.stdlib_module_names or {first, name} & known
             allowed = allowed or module in (inner, f"{inner}.propose")
             # `from paramaudit import x` yields "paramaudit" first; its second name tells what it is.
             message = f"{shown(path, line)}: {part_of(path)} may not import {module}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from layer_cases import CASES, Case
+from layer_cases import CASES, TABLES, Case
 from torch import Tensor, nn
 
 import paramaudit
@@ -23,6 +23,7 @@ EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 FILES = sorted(entry.name for entry in pkgutil.iter_modules(layers.__path__))
 ONE_DTYPE = {
     *("StyleMap", "LowRank", "Kronecker", "Monarch", "Butterfly", "BlockDiagonal", "StateSpaceStep"),
+    *("Piecewise", "HardKnee"),
 }
 DOCUMENTS = Path(__file__).parents[1] / "docs" / "layers.md"
 HEADINGS = ("What it computes:", "Replaces:", "Faster when:", "Mind:", "Source:")
@@ -52,7 +53,7 @@ def test_every_layer_is_in_the_documents_and_their_examples_run() -> None:
 
 
 def test_every_layer_has_a_case() -> None:
-    assert {type(case.build()).__name__ for case in CASES} == set(layers.__all__)
+    assert {type(case.build()).__name__ for case in (*CASES, *TABLES)} == set(layers.__all__)
     assert paramaudit.layers is layers
 
 

@@ -80,3 +80,14 @@ def test_no_difference_needs_no_explanation() -> None:
 def test_noise_far_below_a_format_is_not_its_noise(size: float) -> None:
     values = table(3)
     assert storage_noise(values * (1 + size), values) == ""
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_zeros_that_were_computed_do_not_hide_a_cast(dtype: torch.dtype) -> None:
+    """``cos`` and ``sin`` of a transform are zero up to rounding at places, by any formula in another way."""
+    place = torch.arange(60, dtype=torch.float64)
+    angles = place[:, None] * place * (2 * torch.pi / 60)
+    meant = (torch.fft.fft(torch.eye(60, dtype=torch.float64)).imag).neg()
+    held = angles.sin().to(dtype).double()
+    assert storage_noise(held, meant) == str(dtype).removeprefix("torch.")
+    assert storage_noise(angles.sin(), meant) == ""

@@ -16,6 +16,9 @@ STORED = 0.03
 REACHED = 0.1
 """Rounding to nearest reaches this part of half a unit somewhere, also where a fit took up some of it."""
 
+DUST = 2.0**-40
+"""What computing a matrix in float64 leaves where it is zero, as a part of its largest number."""
+
 ROUNDED = 0.4
 """Root mean square of what rounding leaves, in steps, at most; 0.29 where numbers are spread evenly."""
 
@@ -40,8 +43,9 @@ def storage_noise(held: Tensor, meant: Tensor) -> str:
     apart = (held - meant).abs()
     if not bool(apart.isfinite().all()) or not bool((apart > 0).any()):
         return ""
+    dust = DUST * float(meant.abs().max())
     for dtype in FLOATS:
-        if _explains(apart, _half_unit(meant, dtype)):
+        if _explains(apart, _half_unit(meant, dtype), dust):
             return dtype_name(dtype)
     return "int8 with one scale a row" if held.dim() and _in_steps(held, apart) else ""
 
@@ -102,9 +106,10 @@ def _in_steps(held: Tensor, apart: Tensor) -> bool:
     return bool((apart <= step + slack).all()) and REACHED / 2 < typical <= ROUNDED
 
 
-def _explains(apart: Tensor, half: Tensor) -> bool:
-    """Whether no difference is above half a unit, and the largest is not far smaller still."""
-    return bool((apart <= half).all()) and bool((apart > REACHED * half).any())
+def _explains(apart: Tensor, half: Tensor, dust: float) -> bool:
+    """Whether no difference beyond dust is above half a unit, and the largest is not far smaller still."""
+    reached = (apart > REACHED * half) & (apart > dust)
+    return bool((apart <= half + dust).all()) and bool(reached.any())
 
 
 def _half_unit(values: Tensor, dtype: torch.dtype) -> Tensor:

@@ -64,9 +64,8 @@ def gains(values: Tensor, shape: Tensor, noise: float) -> list[float | None]:
     for unit in (shape.sum(), shape.square().sum().sqrt(), shape.abs().max()):
         if float(unit) and abs(ratio * float(unit) - 1) <= tolerance:
             found.append(1 / float(unit))
-    short = snapped(ratio, tolerance, 4)
-    found.extend([] if short is None else [short])
-    return [*found, ratio, float((values * shape).sum() / shape.square().sum())]
+    # shortest first, and the ratio itself
+    return [*found, *rounder(ratio, tolerance), float((values * shape).sum() / shape.square().sum())]
 
 
 def same(values: Tensor, computed: Tensor, dtype: torch.dtype) -> bool:
