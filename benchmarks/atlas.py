@@ -15,6 +15,7 @@ import argparse
 import collections
 import math
 import multiprocessing
+import os
 import platform
 import random
 import statistics
@@ -46,6 +47,9 @@ RESULTS = Path(__file__).resolve().parent / "results"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DISGUISED = (64, 96, 256)
 LARGE = (512, 768, 1000, 1024)
+LOT = 100
+"""So many cases a process takes at a time."""
+
 SHOWN = 4
 """So many matrices of a row are given to FAuST."""
 
@@ -144,6 +148,7 @@ def plans(quick: bool, seed: int) -> list[Plan]:
         grid(DISGUISED[:2] if quick else DISGUISED, ("none", "float32", "10 %"), GAUGES[1:]),
         grid(LARGE[-1:] if quick else LARGE, ("none", "float32", "10 %"), ("none",)),
         grid(() if quick else (1024, 2048), ("none", "10 %"), ("P1 P2 D1 D2",)),
+        grid(() if quick else (2048, 4096), ("none",), ("none",)),
     ]
     found = [plan for part in parts for plan in part]
     random.Random(seed).shuffle(found)  # noqa: S311 - a run that is cut short is a fair sample
@@ -237,10 +242,13 @@ def main() -> None:
     start = time.perf_counter()
     until = time.time() + 60 * given.minutes
     asked, count = plans(given.quick, given.seed), 1000 if given.quick else 10_000
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        others = pool.submit(wrong_names, count, given.seed, until)
-        outcomes = planted(asked, given.seed, until)
-        seen, wrong = others.result()
+    lots = [asked[at : at + LOT] for at in range(0, len(asked), LOT)]
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        kinds = [pool.submit(wrong_names, LOT, given.seed + at, until) for at in range(count // LOT)]
+        parts = [pool.submit(planted, lot, given.seed, until) for lot in lots]
+        outcomes = [one for part in parts for one in part.result()]
+        seen = sum(part.result()[0] for part in kinds)
+        wrong = sum((part.result()[1] for part in kinds), collections.Counter[str]())
     told = priors(outcomes)
     at = [o.answer.seconds for o in outcomes if o.case.n == 1024]
     noisy = [o for o in outcomes if o.right and o.case.noise.endswith("%")]

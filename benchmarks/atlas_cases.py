@@ -18,7 +18,7 @@ import scipy.signal
 import scipy.special
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 POWERS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 OTHERS = (60, 96, 257, 400, 441, 768, 1000)
 NOISES = ("none", "float32", "float16", "bfloat16", "int8", "1 %", "10 %", "30 %")
@@ -38,9 +38,13 @@ class Row:
     names: tuple[str, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     gauges: tuple[str, ...] = ("none", "hidden")
-    sizes: tuple[int, ...] = POWERS[:-2] + OTHERS
+    sizes: tuple[int, ...] = POWERS + OTHERS
     least: int = 8
     under_scales: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Callable[[str], Row], tuple[str]]:
+        """Between processes a row goes by its name."""
+        return row_named, (self.name,)
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,14 @@ def real_dft(n: int) -> Array:
 
 
 def complex_dft(n: int) -> Array:
-    """The complex DFT of complex inputs in real form, ``(2n, 2n)``."""
-    transform = np.fft.fft(np.eye(n), axis=0)
-    return np.block([[transform.real, -transform.imag], [transform.imag, transform.real]])
+    """The complex DFT, ``(n, n)``, whose gauges are complex too."""
+    transform: Array = np.fft.fft(np.eye(n), axis=0)
+    return transform
+
+
+def real_form(matrix: Array) -> Array:
+    """A complex matrix as it acts on real parts and then imaginary ones, ``(2n, 2n)``."""
+    return np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]])
 
 
 def rdft(n: int, window: Array | None = None) -> Array:
@@ -212,7 +221,6 @@ def _permutation(n: int, rng: np.random.Generator) -> Array:
 
 _SCALED = ("none", "D1", "D1 D2", "hidden")
 _ALL = (*_SCALED, "P1 P2", "P1 P2 D1 D2")
-_TWO = POWERS[:-1]
 
 ROWS: tuple[Row, ...] = (
     Row("identity", _fixed(np.eye), ("identity",), gauges=("none", "hidden")),
@@ -244,10 +252,10 @@ ROWS: tuple[Row, ...] = (
         "dft (complex)",
         _fixed(complex_dft),
         ("dft",),
-        gauges=("none", "hidden"),
-        sizes=POWERS[:-3] + OTHERS[:4],
+        gauges=("none", "P1 P2", "P1 P2 D1 D2", "hidden"),
+        sizes=POWERS[:-1] + OTHERS[:4],
     ),
-    Row("dft (real input)", _fixed(real_dft), ("dft", "rdft")),
+    Row("dft (real input)", _fixed(real_dft), ("dft", "rdft"), sizes=POWERS[:-1] + OTHERS),
     Row("rdft", _fixed(rdft), ("rdft",), gauges=("none", "D1", "hidden")),
     Row(
         "rdft, Hann window",
@@ -264,7 +272,7 @@ ROWS: tuple[Row, ...] = (
             _trigonometric(scipy.fft.dct, kind),
             ("dct", "orthogonal-polynomial"),
             {"type": kind},
-            gauges=_SCALED,
+            gauges=_ALL,
             under_scales=("dst",),
         )
         for kind in (1, 2, 3, 4)
@@ -275,18 +283,18 @@ ROWS: tuple[Row, ...] = (
             _trigonometric(scipy.fft.dst, kind),
             ("dst", "orthogonal-polynomial"),
             {"type": kind},
-            gauges=_SCALED,
+            gauges=_ALL,
             under_scales=("dct",),
         )
         for kind in (1, 2, 3, 4)
     ),
-    Row("hartley", _fixed(hartley), ("hartley",), gauges=_SCALED),
+    Row("hartley", _fixed(hartley), ("hartley",), gauges=_ALL),
     Row(
         "hadamard",
         _fixed(lambda n: scipy.linalg.hadamard(n).astype(np.float64)),
         ("hadamard",),
         gauges=_ALL,
-        sizes=_TWO,
+        sizes=POWERS,
     ),
     *(
         Row(
@@ -294,7 +302,7 @@ ROWS: tuple[Row, ...] = (
             _fixed(lambda n, name=name: wavelet(n, name, 2)),
             ("wavelet",),
             {"wavelet": name, "level": 2},
-            sizes=POWERS[1:-2] + OTHERS,
+            sizes=POWERS[1:] + OTHERS,
         )
         for name in ("haar", "db4", "sym5", "coif1", "bior2.2")
     ),
@@ -313,34 +321,54 @@ ROWS: tuple[Row, ...] = (
         _fixed(lambda n: np.imag(scipy.signal.hilbert(np.eye(n), axis=0))),
         ("hilbert",),
     ),
-    Row("butterfly", butterfly, ("butterfly",), sizes=POWERS[2:-2]),
-    Row("monarch", monarch, ("monarch", "butterfly"), sizes=(16, 64, 256, 400, 441, 1024)),
-    Row("filter-bank (mel htk)", mel, ("filter-bank",), sizes=(256, 400, 512, 1024)),
+    Row("butterfly", butterfly, ("butterfly",), sizes=POWERS[2:]),
+    Row("monarch", monarch, ("monarch", "butterfly"), sizes=(16, 64, 256, 400, 441, 1024, 4096)),
+    Row("filter-bank (mel htk)", mel, ("filter-bank",), sizes=(256, 400, 512, 1024, 2048, 4096)),
     Row(
         "fir",
         lambda n, rng: scipy.linalg.toeplitz(np.r_[rng.standard_normal(5), np.zeros(n - 5)], np.zeros(n)),
         ("fir",),
     ),
     Row("delay", lambda n, _rng: np.eye(n, k=-(n // 3)), ("delay",)),
-    Row("comb", comb, ("comb",), sizes=POWERS[1:-2] + OTHERS),
-    Row("iir", recursive, ("iir",), sizes=POWERS[2:-2] + OTHERS),
+    Row("comb", comb, ("comb",), sizes=POWERS[1:] + OTHERS),
+    Row("iir", recursive, ("iir",), sizes=POWERS[2:] + OTHERS),
 )
 
 
+def row_named(name: str) -> Row:
+    """The row of that name."""
+    return next(row for row in ROWS if row.name == name)
+
+
 def gauged(matrix: Array, gauge: str, rng: np.random.Generator) -> Array:
-    """The matrix behind a gauge: scales with signs (D) and permutations (P) of rows (1) and columns (2)."""
+    """The matrix behind a gauge: scales (D) and permutations (P) of rows (1) and columns (2).
+
+    Scales have signs, or any phase where the matrix is complex; the result is the real form then.
+    """
+
+    def scales(count: int) -> Array:
+        turns = rng.uniform(0, 1, count) if np.iscomplexobj(matrix) else rng.integers(0, 2, count) / 2
+        size = rng.uniform(0.5, 2, count) * np.exp(2j * np.pi * turns)
+        return size if np.iscomplexobj(matrix) else size.real
+
     rows, columns = matrix.shape
     if "P1" in gauge:
         matrix = matrix[rng.permutation(rows)][:, rng.permutation(columns)]
     if "D1" in gauge:
-        matrix = matrix * (rng.uniform(0.5, 2, rows) * rng.choice([-1, 1], rows))[:, None]
+        matrix = matrix * scales(rows)[:, None]
     if "D2" in gauge:
-        matrix = matrix * (rng.uniform(0.5, 2, columns) * rng.choice([-1, 1], columns))
-    if gauge == "hidden":  # two Linears with nothing between: their product, as a scan sees it
-        basis = np.linalg.qr(rng.standard_normal((columns, columns)))[0]
-        scale = rng.uniform(0.5, 2, columns)
-        matrix = (matrix @ basis * scale) @ ((basis / scale).T)
-    return matrix
+        matrix = matrix * scales(columns)
+    if np.iscomplexobj(matrix):
+        matrix = real_form(matrix)
+    return concealed(matrix, rng) if gauge == "hidden" else matrix
+
+
+def concealed(matrix: Array, rng: np.random.Generator) -> Array:
+    """What a scan sees of two linear layers with nothing between: their product."""
+    columns = matrix.shape[1]
+    basis = np.linalg.qr(rng.standard_normal((columns, columns)))[0]
+    scale = rng.uniform(0.5, 2, columns)
+    return (matrix @ basis * scale) @ ((basis / scale).T)
 
 
 def noisy(matrix: Array, noise: str, rng: np.random.Generator) -> Array:
@@ -364,7 +392,7 @@ def case(row: Row, n: int, gauge: str, noise: str, seed: int) -> Case | None:
     matrix = row.build(n, rng)
     if matrix is None:
         return None
-    clean = gauged(unit(np.asarray(matrix, dtype=np.float64)), gauge, rng)
+    clean = gauged(unit(matrix), gauge, rng)
     return Case(row, n, gauge, noise, noisy(clean, noise, rng), clean)
 
 
