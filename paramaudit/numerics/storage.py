@@ -101,8 +101,10 @@ def _in_steps(held: Tensor, meant: Tensor) -> bool:
     step = step.expand_as(held)
     rounded = (step > 0) & ((meant.abs() > slack) | (apart > slack))
     parts = apart[rounded] / step[rounded]
-    typical = float(parts.square().mean().sqrt()) if parts.numel() else 0.0
-    return bool((apart <= step + slack).all()) and REACHED / 2 < typical <= ROUNDED
+    if not parts.numel():
+        return False
+    typical, most = float(parts.square().mean().sqrt()), float(parts.max())
+    return bool((apart <= step + slack).all()) and most > REACHED / 2 and typical <= ROUNDED
 
 
 def _explains(apart: Tensor, half: Tensor) -> bool:
