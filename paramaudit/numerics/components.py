@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,13 @@ from torch import Tensor
 
 from paramaudit.numerics.noise import left_over
 
-LEVELS = (0.0, 1e-6, 1e-4, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65, 1.0, 1.4)
+_EXACT = (0.0, 1e-6, 1e-4, 3e-3)
+_NOISY = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
+LEVELS = (*_EXACT, *_NOISY)
 """What is taken for zero, as parts of a row's root mean square: none, rounding of several dtypes, noise."""
+
+_OF_ALL = 9
+"""So many of the last levels are also tried as parts of the whole matrix's root mean square."""
 
 WORTH = 0.75
 """Blocks that hold more than this part of all entries are no finding."""
@@ -21,8 +26,11 @@ WORTH = 0.75
 SAMPLED = 64
 """Rows that are asked first whether they join all columns."""
 
-BESIDE = 0.35
-"""Norm outside the block that a row or column may have, as a part of its own."""
+BESIDE = 0.6
+"""Norm outside the block that a row or column may have, as a part of its own: noise weighs on small ones."""
+
+_FEW = 4096
+"""A matrix of fewer numbers is cheap to look at, and a few of its rows say little."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,9 @@ def blocks(weight: Tensor, noise: float) -> list[Block]:
     """
     size = weight.abs()
     least = min(64 * noise, 0.02) * float(weight.square().mean().sqrt())
-    scale = weight.square().mean(1, keepdim=True).sqrt()
-    scale = torch.where(scale > least, scale, torch.inf)
     before, fits = -1, list[tuple[float, int, list[Block]]]()
-    for level in LEVELS:
-        alive = size > (level * scale).nan_to_num(nan=torch.inf)
+    for limit in _limits(weight, least):
+        alive = size > limit
         count = int(alive.sum())
         if count == before:
             continue
@@ -73,6 +79,19 @@ def blocks(weight: Tensor, noise: float) -> list[Block]:
     return min(near, key=lambda fit: fit[0])[1] if near else []
 
 
+def _limits(weight: Tensor, least: float) -> Iterator[Tensor]:
+    """What may be taken for zero in each row, or everywhere: rounding goes by rows, noise may be of one size.
+
+    Rows of a root mean square of at most ``least`` are zero.
+    """
+    scale = weight.square().mean(1, keepdim=True).sqrt()
+    nothing = scale <= least
+    for level in LEVELS:
+        yield (level * scale).masked_fill(nothing, torch.inf)
+    for level in _NOISY[-_OF_ALL:]:
+        yield (level * weight.square().mean().sqrt()).expand_as(scale).masked_fill(nothing, torch.inf)
+
+
 def within(weight: Tensor, found: Sequence[Block]) -> Tensor:
     """The matrix with zeros outside of the blocks."""
     inside = torch.zeros_like(weight)
@@ -83,8 +102,13 @@ def within(weight: Tensor, found: Sequence[Block]) -> Tensor:
 
 
 def has_gaps(weight: Tensor) -> bool:
-    """Whether a sixth of the entries of a few rows are small; a twelfth or so is in a Gaussian one."""
+    """Whether a sixth of the entries of a few rows are small; a twelfth or so is in a Gaussian one.
+
+    Not asked of a matrix of few numbers.
+    """
     rows = weight.shape[0]
+    if weight.numel() < _FEW:
+        return True
     some = weight[torch.linspace(0, rows - 1, min(16, rows)).long()]
     limit = 0.1 * some.square().mean(1, keepdim=True).sqrt()
     return float((some.abs() <= limit).double().mean()) >= 0.16

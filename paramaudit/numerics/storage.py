@@ -47,7 +47,7 @@ def storage_noise(held: Tensor, meant: Tensor) -> str:
     for dtype in FLOATS:
         if _explains(apart, _half_unit(meant, dtype), dust):
             return dtype_name(dtype)
-    return "int8 with one scale a row" if held.dim() and _in_steps(held, apart) else ""
+    return "int8 with one scale a row" if held.dim() and _in_steps(held, meant) else ""
 
 
 def told(held: Tensor, meant: Tensor) -> str:
@@ -91,19 +91,24 @@ def _whole_steps(held: Tensor, meant: Tensor) -> bool:
     return False
 
 
-def _in_steps(held: Tensor, apart: Tensor) -> bool:
-    """Whether ``held`` are whole steps of their rows, and the differences what rounding to them leaves.
+def _in_steps(held: Tensor, meant: Tensor) -> bool:
+    """Whether ``held`` are whole steps of their rows, and what differs from ``meant`` is their rounding.
 
     A fit is off by a part of a step where numbers of a row were all rounded alike, so that single
     differences may be a whole one; on average they must be those of rounding, a step over the root of 12.
+    A zero is a whole step as it is: of a few numbers among zeros only these are asked.
     """
     step = row_steps(held)
     if step is None:
         return False
-    slack = 1e-9 * float(held.abs().max())
-    parts = apart[(step > 0).expand_as(apart)] / step.expand_as(apart)[(step > 0).expand_as(apart)]
-    typical = float(parts.square().mean().sqrt()) if parts.numel() else 0.0
-    return bool((apart <= step + slack).all()) and REACHED / 2 < typical <= ROUNDED
+    slack, apart = 1e-9 * float(held.abs().max()), (held - meant).abs()
+    step = step.expand_as(held)
+    rounded = (step > 0) & ((meant.abs() > slack) | (apart > slack))
+    parts = apart[rounded] / step[rounded]
+    if not parts.numel():
+        return False
+    typical, most = float(parts.square().mean().sqrt()), float(parts.max())
+    return bool((apart <= step + slack).all()) and most > REACHED / 2 and typical <= ROUNDED
 
 
 def _explains(apart: Tensor, half: Tensor, dust: float) -> bool:

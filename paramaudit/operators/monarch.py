@@ -24,6 +24,7 @@ import scipy.linalg
 import torch
 from torch import Tensor, nn
 
+from paramaudit.numerics.chance import log_chance
 from paramaudit.numerics.layers import owned, parameter, plus
 from paramaudit.numerics.noise import NOISY, kept_bias, left_over, stored, usable
 from paramaudit.numerics.rank_one import leading, power_of_two, share, usual_share
@@ -34,6 +35,12 @@ SAMPLE = 8
 
 FIRM = 1e-3
 """Parts of few rows and columns are never this near to products by chance."""
+
+CLEAR = 0.13
+"""Small parts are nearer than this: zeros with noise are nearly products as well, of blocks on a diagonal."""
+
+SURE = -50.0
+"""The logarithm of how likely so near a fit is by chance, at most."""
 
 MOST = 4
 """So many near maps are fitted, those that store least."""
@@ -85,13 +92,19 @@ def propose(view: Matrix) -> Monarch | None:
         left, right = leading(parts, view.dtype)
         residual = left_over(parts - left.unsqueeze(-1) * right.unsqueeze(-2), parts)
         usual = 1 - usual_share(*parts.shape[-2:])
-        if residual <= max(FIRM, NOISY * usual**0.5):
+        if residual <= max(FIRM, NOISY * usual**0.5) or _surely(residual, parts):
             found.append((residual, Monarch(right * gain, left, kept_bias(view))))
             if residual <= view.noise or len(found) == MOST:
                 break  # those to come store more
     best = min((residual for residual, _ in found), default=0.0)
     near = (layer for residual, layer in found if residual <= 1.5 * best + 2 * view.noise)
     return next(near, None)
+
+
+def _surely(residual: float, parts: Tensor) -> bool:
+    """Whether parts too small to tell one by one are, all of them, nearer to products than by chance."""
+    count = parts.shape[:-2].numel()
+    return residual <= CLEAR and log_chance(residual, parts.numel(), count * sum(parts.shape[-2:])) <= SURE
 
 
 def _roughly(parts: Tensor) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paramaudit.graph.affine import region
 from paramaudit.graph.facts import constants
 from paramaudit.graph.program import output_leaves, placeholders
+from paramaudit.numerics.chance import log_chance, only_smooth
 from paramaudit.numerics.layers import Computed, floats
 from paramaudit.numerics.noise import NOISY, left_over
 from paramaudit.numerics.residual import noise_like
@@ -22,7 +24,10 @@ from paramaudit.prove.affine import dense
 from paramaudit.records import Evidence, Json, Matrix, Operator, Tier
 
 FEW = 1024
-"""Of fewer entries, a layer that stores more than a sixteenth is not named through noise."""
+"""Of fewer entries a name is told through noise only where chance does not explain how near it is."""
+
+SURE = -30.0
+"""The logarithm of how likely chance may bring a matrix as near to a layer, whose order is free, at most."""
 
 
 def proposed(operator: Operator, view: Any, book: Book) -> nn.Module | None:
@@ -45,7 +50,7 @@ def affine_evidence(layer: nn.Module, view: Matrix, judge: Callable[[Matrix], Ev
         candidate = dense(layer, width, view.dtype)
         evidence = judge(candidate)
         if evidence.tier is Tier.REFUTED:
-            evidence = through_noise(evidence, view, candidate, floats(layer))
+            evidence = through_noise(evidence, view, candidate, floats(layer), indices(layer))
         elif evidence.tier is Tier.BOUNDED:
             evidence = replace(evidence, reason=evidence.reason + told(view.weight, candidate.weight))
         affine = evidence.tier in (Tier.REFUTED, Tier.SUSPECTED) or proven_affine(layer, width)
@@ -54,11 +59,14 @@ def affine_evidence(layer: nn.Module, view: Matrix, judge: Callable[[Matrix], Ev
     return evidence if affine else Evidence(Tier.REFUTED, "the proposed layer could not be proven affine")
 
 
-def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix, fitted: int) -> Evidence:
+def through_noise(
+    evidence: Evidence, view: Matrix, candidate: Matrix, fitted: int, ordered: int = 0
+) -> Evidence:
     """``suspected`` in place of ``refuted`` where what the candidate leaves over is noise.
 
     ``bounded`` where it is the noise of a shorter format: then it is known what the original was meant to be.
-    A candidate of ``fitted`` numbers takes up as much noise as they can hold, which is counted as left over.
+    A candidate of ``fitted`` numbers takes up as much noise as they can hold, which is counted as left over;
+    one that chose ``ordered`` whole numbers had so many more chances to be near.
     """
     if candidate.weight.shape != view.weight.shape:
         return evidence
@@ -70,13 +78,29 @@ def through_noise(evidence: Evidence, view: Matrix, candidate: Matrix, fitted: i
             f"for every input the two differ by at most {evidence.gap.value:.1e} {evidence.gap.per}{stored}"
         )
         return replace(evidence, tier=Tier.BOUNDED, reason=reason, counterexample=None)
-    if residual.numel() < FEW and fitted > residual.numel() / 16:
-        return evidence  # too few numbers to tell a fit of so many from chance
+    if residual.numel() < FEW and not _no_chance(view.weight, residual, fitted, ordered):
+        return evidence
     free = 1 - fitted / max(1, residual.numel())
     if not (free > 0 and missed <= NOISY * free) or not noise_like(residual):
         return evidence
     reason = f"consistent with this plus {missed:.1%} of noise, so it is not the same map; {evidence.reason}"
     return replace(evidence, tier=Tier.SUSPECTED, reason=reason)
+
+
+def _no_chance(weight: Tensor, residual: Tensor, fitted: int, ordered: int) -> bool:
+    """Whether few numbers are near a layer for no other reason than its name.
+
+    Others are chance, a few large numbers that any fit hits, smoothness, and a gain that wanders.
+    """
+    few = max(1, math.isqrt(weight.numel()) // 4)
+    rest = weight.abs().flatten().argsort()[:-few]
+    missed = left_over(residual.flatten()[rest], weight.flatten()[rest])
+    chances = ordered * math.log(max(residual.shape))
+    if log_chance(missed, len(rest), fitted) + chances > SURE:
+        return False
+    if only_smooth(weight, left_over(residual, weight), fitted):
+        return False
+    return noise_like(torch.where(weight < residual, -residual, residual))  # by the sign of what is meant
 
 
 def proven_affine(layer: nn.Module, width: int) -> bool:

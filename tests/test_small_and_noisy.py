@@ -1,0 +1,114 @@
+"""A name for few numbers is told through noise where chance does not explain it, and only there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.stats
+import torch
+
+from paramaudit.numerics.chance import log_chance, only_smooth
+from paramaudit.numerics.noise import stored
+from paramaudit.numerics.residual import noise_like
+from paramaudit.numerics.storage import storage_noise
+from paramaudit.operators import block_diagonal, circulant, fir, toeplitz
+from paramaudit.plan.offered import affine_evidence
+from paramaudit.prove.affine import judge
+from paramaudit.records import Evidence, Matrix, Tier
+
+Array = np.ndarray
+
+
+def told(view: Matrix, propose: object) -> Tier | None:
+    """The tier of what an operator proposes; None where it proposes nothing."""
+    layer = propose(view)  # type: ignore[operator]
+    if layer is None:
+        return None
+
+    def run(inputs: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(inputs, view.weight.to(view.dtype))
+
+    def judged(candidate: Matrix) -> Evidence:
+        return judge(view, candidate, run, torch.Generator().manual_seed(0))
+
+    return affine_evidence(layer, view, judged).tier
+
+
+def noisy(clean: Array, part: float, seed: int) -> Matrix:
+    size = np.linalg.norm(clean) / np.sqrt(clean.size)
+    return stored(clean + part * size * np.random.default_rng(seed).standard_normal(clean.shape))
+
+
+@pytest.mark.parametrize(("left", "entries", "fitted"), [(0.3, 64, 15), (0.05, 256, 31), (0.4, 900, 450)])
+def test_chance_is_that_of_a_projection(left: float, entries: int, fitted: int) -> None:
+    law = scipy.stats.beta((entries - fitted) / 2, fitted / 2)
+    assert log_chance(left, entries, fitted) == pytest.approx(law.logcdf(left**2), rel=1e-9)
+
+
+@pytest.mark.parametrize("fitted", [1, 2, 15])
+def test_far_out_chance_goes_on_as_it_came(fitted: int) -> None:
+    """Below what a double holds the logarithm still falls by (N - k) for every factor e that less is left."""
+    steps = [log_chance(10.0**-power, 64, fitted) for power in (8, 10, 12, 14)]
+    assert np.diff(steps) == pytest.approx(-(64 - fitted) * np.log(100), rel=1e-6)
+
+
+def test_nothing_left_and_nothing_free() -> None:
+    assert log_chance(0.0, 64, 3) == -np.inf
+    assert log_chance(0.1, 64, 64) == log_chance(1.0, 64, 3) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("part", [0.01, 0.1])
+def test_a_small_noisy_filter_has_its_name(seed: int, part: float) -> None:
+    rng = np.random.default_rng(seed)
+    toeplitz_matrix = scipy.linalg.toeplitz(rng.standard_normal(8), rng.standard_normal(8))
+    assert told(noisy(toeplitz_matrix, part, seed), toeplitz.propose) is Tier.SUSPECTED
+    ring = scipy.linalg.circulant(rng.standard_normal(8))
+    assert told(noisy(ring, part, seed), circulant.propose) is Tier.SUSPECTED
+
+
+@pytest.mark.parametrize("part", [0.1, 0.3])
+@pytest.mark.parametrize("size", [8, 16])
+def test_small_blocks_are_found_through_noise(size: int, part: float) -> None:
+    """Blocks of one size, far from zero: where entries are near it no gap is left."""
+    rng = np.random.default_rng(size)
+    parts = rng.choice([-1.0, 1.0], (4, size, size)) * rng.uniform(0.8, 1.2, (4, size, size))
+    view = noisy(scipy.linalg.block_diag(*parts), part, 3)
+    layer = block_diagonal.propose(view)
+    assert layer is not None
+    assert layer.arguments()["blocks"] == [[4, size, size]]
+    assert told(view, block_diagonal.propose) is Tier.SUSPECTED
+
+
+@pytest.mark.parametrize("size", [8, 10, 16, 20])
+def test_a_smooth_matrix_is_near_many_fits(size: int) -> None:
+    walks = np.random.default_rng(size).standard_normal((size, size)).cumsum(1).cumsum(1)
+    values = np.linalg.svd(walks, compute_uv=False)
+    missed = float(np.sqrt((values[1:] ** 2).sum() / (values**2).sum()))
+    assert only_smooth(torch.from_numpy(walks), missed, 2 * size)
+    rough = np.random.default_rng(1).standard_normal((size, size))
+    assert not only_smooth(torch.from_numpy(rough), 0.3, 2 * size)
+
+
+@pytest.mark.parametrize("size", [8, 12, 20])
+def test_few_numbers_of_something_else_are_no_noise(size: int) -> None:
+    rng = np.random.default_rng(size)
+    row, flipped, ramp = np.zeros((3, size, size))
+    row[2] = rng.standard_normal(size)
+    flipped[1, 3], flipped[4, 2] = 1.0, -1.0
+    ramp += np.linspace(-1, 1, size) + 0.3 * rng.standard_normal((size, size))
+    for damage in (row, flipped, ramp):
+        assert not noise_like(torch.from_numpy(damage + 1e-6 * rng.standard_normal((size, size))))
+
+
+def test_eight_bits_of_a_sparse_matrix_are_known() -> None:
+    """A few taps among zeros: only the numbers that are not zero were rounded."""
+    taps = np.random.default_rng(4).standard_normal(5)
+    clean = scipy.linalg.toeplitz(np.r_[taps, np.zeros(55)], np.zeros(60))
+    step = np.abs(clean).max(axis=1, keepdims=True) / 127
+    held = torch.from_numpy(np.round(clean / step) * step)
+    meant = torch.from_numpy(clean)
+    assert storage_noise(held, meant).startswith("int8")
+    assert not storage_noise(held, meant + 0.02 * torch.eye(60, dtype=torch.float64).flip(0))
+    assert told(Matrix(held, None, torch.float64), fir.propose) is Tier.BOUNDED
