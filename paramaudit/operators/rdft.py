@@ -36,6 +36,9 @@ from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias, left_over, sprea
 from paramaudit.numerics.windows import WINDOWS, Span, placed, spans
 from paramaudit.records import Example, Json, Matrix, Operator
 
+LITTLE = 0.01
+"""A row this much shorter than the longest may be the rounding of zeros, where more digits are not stored."""
+
 
 @dataclass(frozen=True)
 class Taper:
@@ -171,7 +174,10 @@ def propose(view: Matrix) -> RealDft | None:
         return None
     found, residual = fit_gains(weight, match(weight, taper.taps), taper.taps)
     norms = weight.norm(dim=1)
-    noise = torch.maximum(2 * residual.norm(dim=1).median(), 128 * view.noise * norms.max())
+    rounding = min(
+        128 * view.noise, LITTLE
+    )  # sines of pi are computed in more digits than a short format has
+    noise = torch.maximum(2 * residual.norm(dim=1).median(), rounding * norms.max())
     nothing = norms <= noise
     if bool(nothing.all()):
         return None
