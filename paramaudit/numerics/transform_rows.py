@@ -216,10 +216,8 @@ def _scaling(
     overall = int(signs[0])
     own = None if bool((signs == overall).all()) else signs
     minus = "-" if own is None and overall < 0 else ""
-    # numbers of one size are all rounded the same way, by no more than one unit; others are not
-    entry = common * float(norms.norm()) / (len(bins) * transform.size) ** 0.5
-    alike = off < view.noise / 8 * entry
-    slack = SIGMAS * off / float(norms.norm()) + (view.noise if alike else 2.0**-48) * common
+    # all numbers may be rounded the same way, but by no more than one unit
+    slack = SIGMAS * off / float(norms.norm()) + max(view.noise, 2.0**-48) * common
     usual = [name for name, value in scales(transform.points).items() if abs(common - value) <= slack]
     stored_gain = None if usual else torch.tensor([common], dtype=torch.float64)
     return row, {"signs": own, "scale": minus + (usual[0] if usual else "1"), "gains": stored_gain}

@@ -37,7 +37,7 @@ from paramaudit.numerics.windows import WINDOWS, Span, placed, spans
 from paramaudit.records import Example, Json, Matrix, Operator
 
 LITTLE = 0.01
-"""A row this much shorter than the longest may be the rounding of zeros, where more digits are not stored."""
+"""A row this much shorter than the longest may be the rounding of zeros, however few digits are stored."""
 
 
 @dataclass(frozen=True)
