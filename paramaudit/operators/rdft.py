@@ -36,8 +36,7 @@ from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias, left_over, sprea
 from paramaudit.numerics.windows import WINDOWS, Span, placed, spans
 from paramaudit.records import Example, Json, Matrix, Operator
 
-LITTLE = 0.01
-"""A row this much shorter than the longest may be the rounding of zeros, however few digits are stored."""
+LITTLE = 0.01  # of the longest row; shorter ones may be the rounding of zeros, however few digits are stored
 
 
 @dataclass(frozen=True)
