@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from paramaudit.numerics import trigonometric
 from paramaudit.numerics.gauge import Gauged
@@ -18,6 +19,7 @@ from paramaudit.numerics.relabel import (
     sines_by_constant,
     sines_by_square,
 )
+from paramaudit.numerics.residual import settles
 from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows, nearest
 from paramaudit.records import Matrix
 
@@ -54,7 +56,7 @@ def fitted(view: Matrix, name: str, plain: TransformRows | None) -> TransformRow
     Under signs and orders of both sides some of these transforms are one another (a sine transform of type
     4 is the cosine one backwards, with alternating signs); the name is that of the one that stores least.
     """
-    left = 2.0 if plain is None else _left(view, plain)
+    left = 2.0 if plain is None else left_over(_residual(view, plain), view.weight)
     if left <= _near(view):
         return plain
     found = view.once(_behind_a_gauge)
@@ -69,8 +71,10 @@ def _behind_a_gauge(view: Matrix) -> Hidden | None:
         return None
     families = _families(view.weight.shape[1])
     plain = nearest(view, [family.transform for family in families])
-    if plain is not None and _left(view, plain) <= _near(view):
-        return None
+    if plain is not None:
+        residual = _residual(view, plain)
+        if left_over(residual, view.weight) <= _near(view) or settles(residual, view.weight):
+            return None
     return hidden(view, families)
 
 
@@ -79,13 +83,13 @@ def _near(view: Matrix) -> float:
     return 256 * max(view.noise, 2.0**-50)
 
 
-def _left(view: Matrix, plain: TransformRows) -> float:
-    """What a layer leaves over."""
+def _residual(view: Matrix, plain: TransformRows) -> Tensor:
+    """What a layer leaves over, ``(m, n)``."""
     with torch.no_grad():
-        table = plain(torch.eye(view.weight.shape[1], dtype=torch.float64)).T
+        table: Tensor = plain(torch.eye(view.weight.shape[1], dtype=torch.float64)).T
         if plain.bias is not None:
             table = table - plain.bias[:, None]
-    return left_over(view.weight - table, view.weight)
+    return view.weight - table
 
 
 def _families(size: int) -> list[Family]:

@@ -12,6 +12,7 @@ import scipy.special
 import torch
 from torch import Tensor
 
+from paramaudit.numerics.noise import NOISY, left_over
 from paramaudit.numerics.norms import top_direction
 
 _FAR = 6.5
@@ -22,6 +23,9 @@ _FEW = 4096
 
 _SELDOM = 1e-5
 """Noise of few entries is taken for something else this often, in each of its tests."""
+
+_MANY = 1 << 14
+"""Of so many entries the tests of noise see every structure that a closer fit could take up."""
 
 _ALONG = 3.5
 """Deviations, and ..."""
@@ -58,6 +62,11 @@ def noise_like(residual: Tensor) -> bool:
         if not _even(sums / size**2, terms) or (residual.numel() < _FEW and not _shared(sums, terms)):
             return False
     return _flat(residual, size)
+
+
+def settles(residual: Tensor, weight: Tensor) -> bool:
+    """Whether a fit of a large matrix leaves noise and nothing else: no closer one need be looked for."""
+    return weight.numel() >= _MANY and left_over(residual, weight) <= NOISY and noise_like(residual)
 
 
 def _shared(sums: Tensor, terms: int) -> bool:

@@ -42,6 +42,7 @@ from paramaudit.numerics.polynomial_points import CLEAN, Points, even, readings
 from paramaudit.numerics.polynomial_rows import Guess, nearest, possible
 from paramaudit.numerics.polynomial_scales import rounding, settled
 from paramaudit.numerics.polynomials import Family, exponents_of, short, table, unit_steps
+from paramaudit.numerics.residual import settles
 from paramaudit.records import Example, Matrix, Operator
 
 
@@ -60,7 +61,7 @@ def propose(view: Matrix) -> OrthogonalPolynomial | None:
         found = [_layer(weight, guess, view, transposed) for guess in nearest(weight, view.noise)]
         layers += found
         left += [_left(layer, weight) for layer in found]
-        if min(left, default=1.0) <= rounding(view.noise, len(weight)):
+        if min(left, default=1.0) <= rounding(view.noise, len(weight)) or _only_noise(layers, left, weight):
             break
     else:  # nodes are read off only where none with a formula fit, either way round
         for weight, transposed in sides:
@@ -143,14 +144,22 @@ def _least(
     return layers[min(good, key=lambda i: (floats(layers[i]), left[i]))]
 
 
-@torch.no_grad()
 def _left(layer: OrthogonalPolynomial, weight: Tensor, dtype: torch.dtype = torch.float64) -> float:
     """What the layer leaves over when its numbers are stored in a dtype."""
-    layer = copy.deepcopy(layer).to(dtype).to(torch.float64)
-    inputs = torch.eye(layer.shape[0 if layer.transposed else 1], dtype=weight.dtype)
-    found = layer(inputs) - (0 if layer.bias is None else layer.bias)
-    off = left_over(weight - (found if layer.transposed else found.T), weight)
+    off = left_over(_residual(copy.deepcopy(layer).to(dtype).to(torch.float64), weight), weight)
     return off if math.isfinite(off) else 1.0
+
+
+def _only_noise(layers: Sequence[OrthogonalPolynomial], left: Sequence[float], weight: Tensor) -> bool:
+    """Whether nothing but noise is beside the nearest of some layers."""
+    return bool(layers) and settles(_residual(layers[left.index(min(left))], weight), weight)
+
+
+@torch.no_grad()
+def _residual(layer: OrthogonalPolynomial, weight: Tensor) -> Tensor:
+    inputs = torch.eye(layer.shape[0 if layer.transposed else 1], dtype=weight.dtype)
+    found: Tensor = layer(inputs) - (0 if layer.bias is None else layer.bias)
+    return weight - (found if layer.transposed else found.T)
 
 
 def _values(kind: str, degrees: int, nodes: NDArray[np.float64]) -> NDArray[np.float64]:
