@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics import trigonometric
+from paramaudit.numerics.gains import exact_gains
 from paramaudit.numerics.gauge import Gauged
 from paramaudit.numerics.hidden_rows import Family, Hidden, hidden, likely
 from paramaudit.numerics.noise import left_over
@@ -20,7 +21,8 @@ from paramaudit.numerics.relabel import (
     sines_by_square,
 )
 from paramaudit.numerics.residual import settles
-from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows, nearest
+from paramaudit.numerics.storage import FLOATS
+from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows, nearest, scales
 from paramaudit.records import Matrix
 
 HARTLEY_NORMS = {"1": "backward", "1/n": "forward", "1/sqrt(n)": "ortho"}
@@ -57,8 +59,8 @@ def fitted(view: Matrix, name: str, plain: TransformRows | None) -> TransformRow
     4 is the cosine one backwards, with alternating signs); the name is that of the one that stores least.
     """
     left = 2.0 if plain is None else left_over(_residual(view, plain), view.weight)
-    if left <= _near(view):
-        return plain
+    if plain is not None and left <= _near(view):
+        return _in_full(view, plain)
     found = view.once(_behind_a_gauge)
     if found is None or found.name != name or found.left > 0.5 * left:
         return plain
@@ -76,6 +78,35 @@ def _behind_a_gauge(view: Matrix) -> Hidden | None:
         if left_over(residual, view.weight) <= _near(view) or settles(residual, view.weight):
             return None
     return hidden(view, families)
+
+
+def _in_full(view: Matrix, plain: TransformRows) -> TransformRows:
+    """The layer with a gain in two parts, where the numbers are roundings of no usual one.
+
+    A short dtype rounds a gain by more than many numbers leave in doubt.
+    """
+    if view.dtype not in FLOATS or (plain.gains is not None and len(plain.gains) > 1):
+        return plain
+    held, table = (_no_dust(numbers) for numbers in (view.weight, view.weight - _residual(view, plain)))
+    low, high = (float(one) for one in exact_gains(held.reshape(1, -1), table.reshape(1, -1), view.noise))
+    if low > high or low <= 1.0 <= high:
+        return plain
+    overall = scales(plain.transform.points)[plain.scale.removeprefix("-")] * (low + high) / 2
+    if plain.scale.startswith("-"):
+        overall = -overall
+    total = torch.full((1,), overall, dtype=torch.float64) * (
+        1 if plain.gains is None else plain.gains.detach()
+    )
+    main = total.to(view.dtype).to(torch.float64)
+    parts = torch.stack([main, total - main])
+    return TransformRows(
+        plain.transform, plain.span, "1", plain.outer, parts, plain.rows, plain.signs, plain.bias
+    )
+
+
+def _no_dust(numbers: Tensor) -> Tensor:
+    """The same numbers, those that are zero but for the rounding of a fast transform being zero."""
+    return numbers.masked_fill(numbers.abs() <= 2.0**-40 * numbers.abs().max(), 0.0)
 
 
 def _near(view: Matrix) -> float:

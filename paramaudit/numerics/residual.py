@@ -53,7 +53,10 @@ def noise_like(residual: Tensor) -> bool:
     size = float(squares.mean()) ** 0.5
     if size == 0.0:
         return True
-    if float(residual.abs().max()) > _FAR * size:
+    others = max(
+        int(squares.count_nonzero()), residual.numel() // 2
+    )  # blocks that a fit stores leave nothing
+    if float(residual.abs().max()) > _FAR * size * (residual.numel() / others) ** 0.5:
         return False
     if residual.numel() < _FEW and not (_shared(squares, 1) and _unlike_neighbours(residual)):
         return False

@@ -16,6 +16,9 @@ from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias
 from paramaudit.records import Json, Matrix
 
 ROWS_AT_ONCE = 512
+ALIKE = 1.25
+"""Outer columns that leave so many times the least of a few rows may still be the true ones."""
+
 COLUMNS = ("1", "sqrt(2)", "2")
 """By what outer columns may be multiplied: names of :data:`EDGES`."""
 SCIPY_NORMS = {"1": "backward", "1/(2n)": "forward", "1/sqrt(2n)": "ortho"}
@@ -71,7 +74,7 @@ class TransformRows(nn.Module):
         span: first and end row; not used when ``rows`` are given.
         scale: a name of :func:`scales`, perhaps after a minus sign.
         outer: names of :data:`EDGES` for the outer rows and for the outer columns.
-        gains: ``(1,)`` or ``(m,)`` when they are stored.
+        gains: ``(1,)`` or ``(m,)`` when they are stored; ``(2, 1)`` for two parts of one, which are added.
         rows: ``(m,)`` int64, when they are not a range.
         signs: ``(m,)`` int64, when rows have signs of their own.
         bias: ``(m,)`` or None.
@@ -139,7 +142,8 @@ class TransformRows(nn.Module):
             outputs = outputs[..., self.span[0] : self.span[1]]
         outputs = outputs * self._factor
         if self.gains is not None:
-            outputs = outputs * self.gains.to(wide.dtype)
+            gains = self.gains.to(wide.dtype)
+            outputs = outputs * (gains.sum(0) if gains.dim() == 2 else gains)
         if self.signs is not None:
             outputs = outputs * self.signs
         return plus(outputs, self.bias, inputs.dtype)
@@ -164,9 +168,13 @@ def nearest(view: Matrix, transforms: Sequence[Transform]) -> TransformRows | No
     beside = [float(_one_hot(some, *choice)[2].median()) for choice in choices]
     if not min(beside) <= NOISY:  # nor when it is NaN
         return None
-    transform, column = choices[beside.index(min(beside))]
-    found = [_one_hot(part, transform, column) for part in torch.split(weight, ROWS_AT_ONCE)]
-    bins, along, left = (torch.cat(parts) for parts in zip(*found, strict=True))
+    least = min(beside)
+    transform, column = choices[beside.index(least)]
+    bins, along, left = _all_one_hot(weight, transform, column)
+    alike = [c for (t, c), b in zip(choices, beside, strict=True) if t is transform and b <= ALIKE * least]
+    if len(alike) > 1:  # a few rows say little of one column among noise
+        column = _outer_column(weight, transform, alike, bins, along)
+        bins, along, left = _all_one_hot(weight, transform, column)
     if not float(left.norm()) <= NOISY * float(weight.norm()) or len(set(bins.tolist())) < count:
         return None
     off = float(left.norm()) / (count * (size - 1)) ** 0.5
@@ -186,6 +194,13 @@ def _far(some: Tensor, transforms: Sequence[Transform]) -> bool:
     )
 
 
+def _all_one_hot(weight: Tensor, transform: Transform, column: str) -> tuple[Tensor, Tensor, Tensor]:
+    """What :func:`_one_hot` says of any number of rows, some at a time."""
+    found = [_one_hot(part, transform, column) for part in torch.split(weight, ROWS_AT_ONCE)]
+    bins, along, left = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return bins, along, left
+
+
 def _one_hot(rows: Tensor, transform: Transform, column: str) -> tuple[Tensor, Tensor, Tensor]:
     """The largest coefficient of each row ``(m, n)``: where and how large; and the length of the others.
 
@@ -197,6 +212,18 @@ def _one_hot(rows: Tensor, transform: Transform, column: str) -> tuple[Tensor, T
     bins = coefficients.abs().argmax(1, keepdim=True)
     along = coefficients.gather(1, bins)[:, 0]
     return bins[:, 0], along, coefficients.scatter(1, bins, 0.0).norm(dim=1)
+
+
+def _outer_column(
+    weight: Tensor, transform: Transform, names: Sequence[str], bins: Tensor, along: Tensor
+) -> str:
+    """By which of some factors the outer columns are multiplied, least squares over all rows."""
+    inner = ~torch.isin(bins, torch.tensor(transform.outer_rows, dtype=bins.dtype))
+    places = list(transform.outer_columns)
+    table = transform.apply(torch.eye(transform.size, dtype=weight.dtype)[places])[:, bins[inner]]
+    meant = table * along[inner] * transform.power**-0.5
+    factor = float((weight[inner][:, places].T * meant).sum() / meant.square().sum())
+    return min(names, key=lambda name: abs(EDGES[name] - factor))
 
 
 def _scaling(

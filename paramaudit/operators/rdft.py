@@ -33,6 +33,7 @@ from paramaudit.numerics.bins import EDGES, Layout, common_gain, common_signs, p
 from paramaudit.numerics.fourier import Waves, fit_gains, fit_window, match, window_of
 from paramaudit.numerics.layers import parameter, plus, widened
 from paramaudit.numerics.noise import NOISY, SIGMAS, kept_bias, left_over, spread, stored, usable
+from paramaudit.numerics.storage import storage_noise
 from paramaudit.numerics.windows import WINDOWS, Span, placed, spans
 from paramaudit.records import Example, Json, Matrix, Operator
 
@@ -173,9 +174,7 @@ def propose(view: Matrix) -> RealDft | None:
         return None
     found, residual = fit_gains(weight, match(weight, taper.taps), taper.taps)
     norms = weight.norm(dim=1)
-    rounding = min(
-        128 * view.noise, LITTLE
-    )  # sines of pi are computed in more digits than a short format has
+    rounding = min(128 * view.noise, LITTLE)  # a sine of pi has more digits than a short format
     noise = torch.maximum(2 * residual.norm(dim=1).median(), rounding * norms.max())
     nothing = norms <= noise
     if bool(nothing.all()):
@@ -185,7 +184,8 @@ def propose(view: Matrix) -> RealDft | None:
     deviation = spread(residual, rows)
     if taper.name == "stored" or left_over(residual, weight) > 16 * view.noise:
         freely, free_taps, free = fit_window(weight, found, taper.taps)
-        if taper.name == "stored" or spread(free, rows + size) < 0.9 * deviation:
+        nearer = spread(free, rows + size) < 0.9 * deviation
+        if taper.name == "stored" or (nearer and not storage_noise(weight, weight - residual)):
             taper, found, residual = Taper("stored", free_taps), freely, free
             deviation = spread(residual, rows + size)
     if left_over(residual, weight) > NOISY:
@@ -241,14 +241,13 @@ def _window(weight: Tensor, noise: float) -> Taper | None:
             return Taper("stored", loudness)
     if score < 0.7:
         return None
-    fits = [
-        (float(fit_gains(some, match(some, start.taps), start.taps)[1].norm()), start)
-        for near, start in scored
-        if near >= score - 0.05
-    ]
-    least = min(fit[0] for fit in fits)
-    # the simplest of those that fit as well
-    return next(start for left, start in fits if left <= least * (1 + 1e-9))
+    near = [start for value, start in scored if value >= score - 0.05]
+    for rows, slack in ((some, 0.03), (weight, 1e-9)):  # among noise a few rows cannot tell windows apart
+        left = [float(fit_gains(rows, match(rows, start.taps), start.taps)[1].norm()) for start in near]
+        near = [start for start, off in zip(near, left, strict=True) if off <= min(left) * (1 + slack)]
+        if len(near) == 1:
+            break
+    return near[0]  # the simplest of those that fit as well
 
 
 def _tidied(view: Matrix, found: Waves, nothing: Tensor, taper: Taper, deviation: float) -> RealDft:
