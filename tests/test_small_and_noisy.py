@@ -7,37 +7,16 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import torch
+from verdicts import noisy, verdict
 
 from paramaudit.numerics.chance import log_chance, only_smooth
 from paramaudit.numerics.noise import stored
 from paramaudit.numerics.residual import noise_like
 from paramaudit.numerics.storage import storage_noise
 from paramaudit.operators import block_diagonal, circulant, fir, toeplitz
-from paramaudit.plan.offered import affine_evidence
-from paramaudit.prove.affine import judge
-from paramaudit.records import Evidence, Matrix, Tier
+from paramaudit.records import Matrix, Tier
 
 Array = np.ndarray
-
-
-def told(view: Matrix, propose: object) -> Tier | None:
-    """The tier of what an operator proposes; None where it proposes nothing."""
-    layer = propose(view)  # type: ignore[operator]
-    if layer is None:
-        return None
-
-    def run(inputs: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.linear(inputs, view.weight.to(view.dtype))
-
-    def judged(candidate: Matrix) -> Evidence:
-        return judge(view, candidate, run, torch.Generator().manual_seed(0))
-
-    return affine_evidence(layer, view, judged).tier
-
-
-def noisy(clean: Array, part: float, seed: int) -> Matrix:
-    size = np.linalg.norm(clean) / np.sqrt(clean.size)
-    return stored(clean + part * size * np.random.default_rng(seed).standard_normal(clean.shape))
 
 
 @pytest.mark.parametrize(("left", "entries", "fitted"), [(0.3, 64, 15), (0.05, 256, 31), (0.4, 900, 450)])
@@ -63,9 +42,9 @@ def test_nothing_left_and_nothing_free() -> None:
 def test_a_small_noisy_filter_has_its_name(seed: int, part: float) -> None:
     rng = np.random.default_rng(seed)
     toeplitz_matrix = scipy.linalg.toeplitz(rng.standard_normal(8), rng.standard_normal(8))
-    assert told(noisy(toeplitz_matrix, part, seed), toeplitz.propose) is Tier.SUSPECTED
+    assert verdict(toeplitz.OPERATOR, stored(noisy(toeplitz_matrix, part, seed)))[0] is Tier.SUSPECTED
     ring = scipy.linalg.circulant(rng.standard_normal(8))
-    assert told(noisy(ring, part, seed), circulant.propose) is Tier.SUSPECTED
+    assert verdict(circulant.OPERATOR, stored(noisy(ring, part, seed)))[0] is Tier.SUSPECTED
 
 
 @pytest.mark.parametrize("part", [0.1, 0.3])
@@ -74,11 +53,11 @@ def test_small_blocks_are_found_through_noise(size: int, part: float) -> None:
     """Blocks of one size, far from zero: where entries are near it no gap is left."""
     rng = np.random.default_rng(size)
     parts = rng.choice([-1.0, 1.0], (4, size, size)) * rng.uniform(0.8, 1.2, (4, size, size))
-    view = noisy(scipy.linalg.block_diag(*parts), part, 3)
+    view = stored(noisy(scipy.linalg.block_diag(*parts), part, 3))
     layer = block_diagonal.propose(view)
     assert layer is not None
     assert layer.arguments()["blocks"] == [[4, size, size]]
-    assert told(view, block_diagonal.propose) is Tier.SUSPECTED
+    assert verdict(block_diagonal.OPERATOR, view)[0] is Tier.SUSPECTED
 
 
 @pytest.mark.parametrize("size", [8, 10, 16, 20])
@@ -111,4 +90,4 @@ def test_eight_bits_of_a_sparse_matrix_are_known() -> None:
     meant = torch.from_numpy(clean)
     assert storage_noise(held, meant).startswith("int8")
     assert not storage_noise(held, meant + 0.02 * torch.eye(60, dtype=torch.float64).flip(0))
-    assert told(Matrix(held, None, torch.float64), fir.propose) is Tier.BOUNDED
+    assert verdict(fir.OPERATOR, Matrix(held, None, torch.float64))[0] is Tier.BOUNDED

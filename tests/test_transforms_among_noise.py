@@ -9,12 +9,10 @@ import scipy.linalg
 import scipy.signal
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from verdicts import noisy, verdict, view_of
 
 from paramaudit.operators import OPERATORS
-from paramaudit.plan.offered import affine_evidence, arguments
-from paramaudit.prove.affine import judge
-from paramaudit.records import Evidence, Json, Matrix, Tier
+from paramaudit.records import Json, Matrix, Tier
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 
@@ -22,24 +20,8 @@ Array = NDArray[np.float64]
 BY_NAME = {operator.name: operator for operator in OPERATORS if operator.view is Matrix}
 
 
-def told(name: str, matrix: Array, dtype: torch.dtype = torch.float64) -> tuple[Tier, dict[str, Json]]:
-    """The tier and the arguments of what an operator says of a matrix."""
-    view = Matrix(torch.from_numpy(matrix).to(dtype).to(torch.float64), None, dtype)
-
-    def run(inputs: Tensor) -> Tensor:
-        return nn.functional.linear(inputs, view.weight.to(dtype))
-
-    def judged(candidate: Matrix) -> Evidence:
-        return judge(view, candidate, run, torch.Generator().manual_seed(0))
-
-    layer = BY_NAME[name].propose(view)
-    assert layer is not None
-    return affine_evidence(layer, view, judged).tier, dict(arguments(layer))
-
-
-def noisy(matrix: Array, part: float, seed: int) -> Array:
-    rng = np.random.default_rng(seed)
-    return matrix + part * np.sqrt(np.mean(matrix**2)) * rng.standard_normal(matrix.shape)
+def told(name: str, matrix: Array, dtype: torch.dtype = torch.float64) -> tuple[Tier | None, dict[str, Json]]:
+    return verdict(BY_NAME[name], view_of(matrix, dtype))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -78,8 +60,7 @@ def test_an_own_gain_keeps_more_digits_than_a_short_dtype_has(
     tier, said = told(name, matrix, dtype)
     assert tier in (Tier.EXACT, Tier.ROUNDING, Tier.BOUNDED)
     assert said["type"] == kind
-    view = Matrix(torch.from_numpy(matrix).to(dtype).to(torch.float64), None, dtype)
-    layer = BY_NAME[name].propose(view)
+    layer = BY_NAME[name].propose(view_of(matrix, dtype))
     assert layer is not None
     made = layer.to(dtype).double()(torch.eye(size, dtype=torch.float64)).T.detach().numpy()
     assert np.abs(made - matrix).max() <= 2e-5 * np.abs(matrix).max()

@@ -68,7 +68,7 @@ def reads(
         value = evaluate(module, [node], {source: index}, dtype=torch.float64, sizes=sizes)[0]
         if not isinstance(value, torch.Tensor):
             return None  # a list of pieces is read as a whole
-        features = frozenset(int(i) for i in set(value.flatten().tolist()))
+        features = frozenset(torch.bincount(value.flatten().long()).nonzero()[:, 0].tolist())
         result.extend(Read(user, node, features) for user in outside)
     return found, result
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from paramaudit.numerics.auditory import SCALES, corners, feet, to_hertz, to_scale, triangles
 from paramaudit.numerics.layers import Computed, parameter
-from paramaudit.numerics.noise import kept_bias, left_over, stored, usable
+from paramaudit.numerics.noise import NOISY, kept_bias, left_over, stored, usable
 from paramaudit.numerics.refine import refine
 from paramaudit.records import Example, Json, Matrix, Operator
 
@@ -56,6 +56,15 @@ class Bank:
         points = corners(self.scale, count, low, high)
         return triangles(points, bins, self.rate), points[2:] - points[:-2]
 
+
+SOFT = 1e-3
+"""Noise beyond this part of the highest top is more than a table's own rounding."""
+
+WHOLE = 1e-3
+"""Ends that are this near to 0 and to half the sample rate, as parts of it, are tried there first."""
+
+ODD = 0.01
+"""What a bank leaves beyond this part is noise of the entries, and not of the table's own making."""
 
 MOST_FITTED = 4
 """Of so many candidates the end frequencies are fitted."""
@@ -112,15 +121,20 @@ def propose(view: Matrix) -> FilterBank | None:
     """Scale and sample rate by the feet of triangles, end frequencies by all entries, then the gains."""
     weight = view.weight
     count, bins = weight.shape
-    if count < 4 or bins < 8 or not _looks_like(weight) or not usable(view):
+    if count < 4 or bins < 8 or not usable(view):
         return None
-    totals = weight.sum(1)
-    upright = weight * torch.where(totals < 0, -1.0, 1.0).to(weight.dtype)[:, None]
-    heights = upright.amax(1)
-    if not float(upright.min()) >= -0.01 * float(heights.max()):
+    floor = _floor(weight)
+    if not _looks_like(weight, floor):
         return None
-    shape = upright / heights.clamp_min(1e-4 * float(heights.max()))[:, None]
-    index, place = feet(shape, 2e-3)
+    alive = weight.masked_fill(weight.abs() <= floor, 0.0)
+    signs = torch.where(alive.sum(1, keepdim=True) < 0, -1.0, 1.0).to(weight.dtype)
+    heights = (signs * alive).amax(1, keepdim=True)
+    highest = float(heights.max())
+    if not highest > 0 or not float((signs * alive).min()) >= -0.01 * highest:
+        return None
+    heights = heights.clamp_min(1e-4 * highest)
+    shape = signs * weight / heights
+    index, place = feet(signs * alive / heights, max(2e-3, floor / highest))
     if len(index) < 4:
         return None
     best: tuple[float, FilterBank] | None = None
@@ -132,12 +146,26 @@ def propose(view: Matrix) -> FilterBank | None:
             # a later one must be better by more than chance
             if best is None or left < 0.5 * best[0]:
                 best = left, layer
-    return best[1] if best is not None and best[0] <= 0.1 else None
+    most = NOISY if floor > SOFT * highest else 0.1
+    return best[1] if best is not None and best[0] <= most else None
 
 
-def _looks_like(weight: Tensor) -> bool:
-    """Whether sampled rows are mostly zero and have one sign."""
-    some = weight[torch.linspace(0, len(weight) - 1, min(8, len(weight))).long()]
+def _floor(weight: Tensor) -> float:
+    """What noise reaches where most entries would be zero without it: five deviations."""
+    some = _some(weight).abs()
+    return 5 * float(some.median()) / 0.6745
+
+
+def _some(weight: Tensor) -> Tensor:
+    return weight[torch.linspace(0, len(weight) - 1, min(8, len(weight))).long()]
+
+
+def _looks_like(weight: Tensor, floor: float) -> bool:
+    """Whether sampled rows are mostly no more than ``floor``, and have one sign beyond."""
+    some = _some(weight)
+    some = some.masked_fill(some.abs() <= floor, 0.0)
+    if not bool((some != 0).any()):
+        return False
     tops = some.abs().amax(1, keepdim=True).clamp_min(1e-300)
     seen = some / tops
     alive = (seen.abs() > 0.01).double().mean(1)
@@ -201,10 +229,14 @@ def _finished(bank: Bank, shape: Tensor) -> list[Bank]:
     low, high = refine(formula, start, shape.flatten(), unit).values.tolist()
     low = max(low, 0.0)
     # half of an odd sample rate is no whole number
-    return [
-        replace(bank, low=round(2 * low) / 2, high=round(2 * high) / 2),
-        replace(bank, low=low, high=high),
-    ]
+    near = replace(bank, low=round(2 * low) / 2, high=round(2 * high) / 2)
+    nyquist = bank.rate / 2
+    whole = replace(
+        near,
+        low=0.0 if low <= WHOLE * nyquist else near.low,
+        high=nyquist if abs(high - nyquist) <= WHOLE * nyquist else near.high,
+    )
+    return [whole, near, replace(bank, low=low, high=high)]
 
 
 def _with_gains(bank: Bank, view: Matrix) -> tuple[FilterBank, float]:
@@ -220,7 +252,8 @@ def _with_gains(bank: Bank, view: Matrix) -> tuple[FilterBank, float]:
         common = float((weighted * view.weight).sum() / weighted.square().sum())
         for gain in (1.0, common):
             off = left_over(view.weight - gain * weighted, view.weight)
-            if off <= 1.5 * left + 8 * view.noise:
+            # noise is as large with a wrong factor as with the right one, but for a little
+            if off <= (1.5 if left < ODD else 1.02) * left + 8 * view.noise:
                 own = None if gain == 1.0 else torch.tensor([gain], dtype=torch.float64)
                 return FilterBank(count, bins, bank, norm, own, bias), off
     return FilterBank(count, bins, bank, "none", gains, bias), left

@@ -17,11 +17,12 @@ Source:           Dao et al., Monarch: expressive structured matrices for effici
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import scipy.linalg
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paramaudit.numerics.chance import log_chance
@@ -156,11 +157,15 @@ def _looking_so(weight: Tensor) -> list[tuple[int, int]]:
 def _first(weight: Tensor, size: tuple[int, int], group: int = 0, block: int = 0) -> Tensor:
     """Some rows and columns of the first part of a size, or of another one."""
     (groups, blocks), (rows, columns) = size, weight.shape
-    down = np.linspace(0, rows // groups - 1, min(rows // groups, SAMPLE)).astype(np.int64)
-    along = np.linspace(0, columns // blocks - 1, min(columns // blocks, SAMPLE)).astype(np.int64)
-    return torch.from_numpy(
-        weight.numpy()[(down * groups + group)[:, None], along + block * (columns // blocks)]
-    )
+    down = _spread(rows // groups) * groups + group
+    along = _spread(columns // blocks) + block * (columns // blocks)
+    return torch.from_numpy(weight.numpy()[down[:, None], along])
+
+
+@lru_cache(maxsize=4096)
+def _spread(count: int) -> NDArray[np.int64]:
+    """Some of 0 ... count - 1, evenly apart, the ends among them."""
+    return np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64)
 
 
 def _later(weight: Tensor, size: tuple[int, int]) -> Tensor:
