@@ -13,7 +13,7 @@ from paramaudit.numerics.chance import log_chance, only_smooth
 from paramaudit.numerics.noise import stored
 from paramaudit.numerics.residual import noise_like
 from paramaudit.numerics.storage import storage_noise
-from paramaudit.operators import block_diagonal, circulant, fir, toeplitz
+from paramaudit.operators import block_diagonal, circulant, fir, low_rank, toeplitz
 from paramaudit.records import Matrix, Tier
 
 Array = np.ndarray
@@ -91,3 +91,13 @@ def test_eight_bits_of_a_sparse_matrix_are_known() -> None:
     assert storage_noise(held, meant).startswith("int8")
     assert not storage_noise(held, meant + 0.02 * torch.eye(60, dtype=torch.float64).flip(0))
     assert verdict(fir.OPERATOR, Matrix(held, None, torch.float64))[0] is Tier.BOUNDED
+
+
+@pytest.mark.parametrize(("rows", "columns", "rank"), [(8, 8, 1), (17, 389, 1), (389, 17, 1), (30, 31, 3)])
+def test_low_rank_of_few_rows_is_known_in_bfloat16(rows: int, columns: int, rank: int) -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        product = rng.standard_normal((rows, rank)) @ rng.standard_normal((rank, columns))
+        tier, said = verdict(low_rank.OPERATOR, stored(product, dtype=torch.bfloat16))
+        assert tier in (Tier.ROUNDING, Tier.BOUNDED)
+        assert said["rank"] == rank

@@ -16,6 +16,9 @@ SKETCHED = 1.2
 SURE = 0.92
 """A part of the empty spectrum that a matrix of low rank must have; its estimate may be off by the rest."""
 
+FEW = 32
+"""Of fewer rows or columns moments say nothing, and all singular values cost little."""
+
 SPARE = 56
 """Rows that a sketch has more than columns, so that its last pivot is not small by chance."""
 
@@ -39,7 +42,10 @@ def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Gen
         Clarkson and Woodruff, Low rank approximation and regression in input sparsity time, STOC 2013.
     """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T.contiguous()
-    if _full(tall.T if tall is matrix and matrix.shape[0] > matrix.shape[1] else matrix, worth, generator):
+    few = min(matrix.shape) < FEW
+    if not few and _full(
+        tall.T if tall is matrix and matrix.shape[0] > matrix.shape[1] else matrix, worth, generator
+    ):
         return 0
     if _no_small_pivot(_some(tall, worth + 8 + SPARE, worth + 8, generator)):
         return 0
