@@ -133,8 +133,11 @@ def _turned(view: Matrix) -> Matrix:
 
 
 def _linear(view: Matrix) -> Run:
-    weight = view.weight.to(view.dtype)
-    return lambda inputs: F.linear(inputs, weight)
+    return lambda inputs: F.linear(inputs, view.once(_as_stored))
+
+
+def _as_stored(view: Matrix) -> Tensor:
+    return view.weight.to(view.dtype)
 
 
 def _matrix_judge(layer: nn.Module, view: Matrix, run: Run, choice: Choice) -> Callable[[], Evidence]:

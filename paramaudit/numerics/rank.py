@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics.moments import emptiness
+from paramaudit.numerics.noise import finite
 
 CLIFF = 4.0
 """Neighbouring singular values with at least this ratio are a cliff."""
@@ -46,6 +47,8 @@ def sketched_rank(matrix: Tensor, worth: int, noise: float, generator: torch.Gen
     if not few and _full(
         tall.T if tall is matrix and matrix.shape[0] > matrix.shape[1] else matrix, worth, generator
     ):
+        return 0
+    if not finite(matrix):  # asked only now, as it takes longer than the moments
         return 0
     if _no_small_pivot(_some(tall, worth + 8 + SPARE, worth + 8, generator)):
         return 0

@@ -121,10 +121,10 @@ def propose(view: Matrix) -> FilterBank | None:
     """Scale and sample rate by the feet of triangles, end frequencies by all entries, then the gains."""
     weight = view.weight
     count, bins = weight.shape
-    if count < 4 or bins < 8 or not usable(view):
+    if count < 4 or bins < 8:
         return None
     floor = _floor(weight)
-    if not _looks_like(weight, floor):
+    if not _looks_like(weight, floor) or not usable(view):
         return None
     alive = weight.masked_fill(weight.abs() <= floor, 0.0)
     signs = torch.where(alive.sum(1, keepdim=True) < 0, -1.0, 1.0).to(weight.dtype)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from paramaudit.numerics.layers import owned, parameter, plus
-from paramaudit.numerics.noise import NOISY, kept_bias, left_over, stored, usable
+from paramaudit.numerics.noise import NOISY, kept_bias, left_over, stored
 from paramaudit.numerics.rank import cliff, leading_factors, sketched_rank
 from paramaudit.numerics.residual import noise_like
 from paramaudit.records import Example, Json, Matrix, Operator
@@ -57,7 +57,7 @@ def propose(view: Matrix) -> LowRank | None:
     rows, columns = weight.shape
     worth = (rows * columns - 1) // (rows + columns)
     generator = torch.Generator().manual_seed(0)
-    if worth < 1 or not usable(view):
+    if worth < 1:
         return None
     about = sketched_rank(weight, worth, view.noise, generator)
     if about == 0:
