@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from between import BATCH, WIDTH, Net
 from pipeline import (
     after,
     apart,
@@ -20,23 +21,6 @@ from torch import Tensor, nn
 from paramaudit.audit import Options, scan_loaded
 from paramaudit.errors import CaptureError
 from paramaudit.records import Loaded
-
-WIDTH = 6
-BATCH = draw(4, WIDTH)
-
-
-class Net(nn.Module):
-    """Two linear layers that are one if nothing happens between them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(WIDTH, 20), nn.Linear(20, 3)
-
-    def between(self, h: Tensor) -> Tensor:
-        return h
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.b(self.between(self.a(x)))
 
 
 class ReluInPlace(Net):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from between import BATCH, WIDTH, Net
 from pipeline import (
     draw,
     found,
@@ -21,24 +22,6 @@ from torch import Tensor, nn
 from paramaudit.audit import Options, scan_loaded
 from paramaudit.errors import CaptureError, NotAuditableError
 from paramaudit.records import Loaded
-
-WIDTH = 6
-BATCH = draw(4, WIDTH)
-
-
-class Net(nn.Module):
-    """Two linear layers that are one if nothing happens between them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(WIDTH, 20), nn.Linear(20, 3)
-
-    def between(self, h: Tensor) -> Tensor:
-        return h
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.b(self.between(self.a(x)))
-
 
 # --- chance --------------------------------------------------------------------------------------
 
