@@ -7,13 +7,14 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import torch
+from plants import eight_bits
 from verdicts import noisy, verdict
 
 from paramaudit.numerics.chance import log_chance, only_smooth
 from paramaudit.numerics.noise import stored
 from paramaudit.numerics.residual import noise_like
 from paramaudit.numerics.storage import storage_noise
-from paramaudit.operators import block_diagonal, circulant, fir, low_rank, toeplitz
+from paramaudit.operators import block_diagonal, circulant, fir, hankel, low_rank, toeplitz
 from paramaudit.records import Matrix, Tier
 
 Array = np.ndarray
@@ -101,3 +102,31 @@ def test_low_rank_of_few_rows_is_known_in_bfloat16(rows: int, columns: int, rank
         tier, said = verdict(low_rank.OPERATOR, stored(product, dtype=torch.bfloat16))
         assert tier in (Tier.ROUNDING, Tier.BOUNDED)
         assert said["rank"] == rank
+
+
+@pytest.mark.parametrize("size", [32, 60, 129])
+@pytest.mark.parametrize("seed", range(3))
+def test_scaled_diagonals_are_known_in_eight_bits(size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, last = rng.standard_normal((2, size))
+    rows, columns = (rng.uniform(0.5, 2, size) * rng.choice([-1.0, 1.0], size) for _ in range(2))
+    kinds = {
+        toeplitz.OPERATOR: scipy.linalg.toeplitz(first, last),
+        hankel.OPERATOR: scipy.linalg.hankel(first, last),
+        circulant.OPERATOR: scipy.linalg.circulant(first),
+    }
+    for operator, plain in kinds.items():
+        held = eight_bits(rows[:, None] * plain * columns)
+        tier, said = verdict(operator, stored(held, dtype=torch.float64))
+        assert tier is Tier.BOUNDED
+        assert said["row_scale"] == said["column_scale"] == "stored"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_short_filter_is_one_tap_exact_in_its_first_row(seed: int) -> None:
+    taps = np.random.default_rng(seed).standard_normal(5)
+    held = eight_bits(scipy.linalg.toeplitz(np.r_[taps, np.zeros(59)], np.zeros(64)))
+    tier, said = verdict(fir.OPERATOR, stored(held, dtype=torch.float64))
+    assert tier in (Tier.EXACT, Tier.BOUNDED)
+    (found,) = said["filters"]
+    assert np.abs(np.array(found) - taps).max() <= np.abs(taps).max() / 127

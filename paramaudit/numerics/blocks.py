@@ -12,6 +12,9 @@ from paramaudit.numerics.eight_bits import diagonals_before
 from paramaudit.numerics.noise import NOISY, left_over, spread, usable
 from paramaudit.records import Matrix
 
+MEANS = 2.0**-20
+"""A residual beyond this part asks whether means of diagonals are the numbers that were rounded."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -95,7 +98,7 @@ def _fit(weight: Tensor, blocks: int, interleaved: bool) -> Stack | None:
     left = left_over(residual, weight)
     if left > NOISY:
         return None
-    if left > 2.0**-12:
+    if left > MEANS:
         before = [diagonals_before(part, mean) for part, mean in zip(parts, means, strict=True)]
         if all(value is not None for value in before):
             means, left = torch.stack([value for value in before if value is not None]), 0.0

@@ -19,6 +19,7 @@ from paramaudit.numerics.gauge import Scaling, tidied
 from paramaudit.numerics.hexagons import scaled_diagonals_likely
 from paramaudit.numerics.noise import SIGMAS, spread, usable
 from paramaudit.numerics.residual import noise_like
+from paramaudit.numerics.storage import STORED, storage_noise
 from paramaudit.records import Matrix
 
 WORTH = 2.0
@@ -107,10 +108,13 @@ def _all_but_noise(weight: Tensor, found: Scaled, noise: float) -> bool:
 
     A smooth kernel comes near scaled diagonals without being any.
     """
-    residual = weight - found.matrix()
+    model = found.matrix()
+    residual = weight - model
     outer = (found.rows[:, None] * found.columns).abs()
     rounding = max(2 * noise, min(256 * noise, 2e-5))  # also that of a sum, in the wider formats
-    return found.left <= rounding or noise_like(residual) or noise_like(residual / outer)
+    if found.left <= rounding or noise_like(residual) or noise_like(residual / outer):
+        return True
+    return found.left <= STORED and bool(storage_noise(weight, model))
 
 
 def _rank_one(found: Scaled, off: Tensor) -> bool:
