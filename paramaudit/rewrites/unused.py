@@ -36,13 +36,14 @@ def find(draft: Draft) -> Iterator[Match]:
         if facts.name(node) != "aten::linear" or not isinstance(node.args[0], fx.Node):
             continue
         weight, bias = facts.argument(node, 1, "weight"), facts.argument(node, 2, "bias")
-        if not draft.alone(weight, bias) or node.args[0] in constant:
+        stored = draft.tensor(weight)
+        if stored is None or not draft.alone(weight, bias) or node.args[0] in constant:
             continue
         followed = reads(draft.module, node, constant, unsafe)
         if followed is None:
             continue
         _, found = followed
-        width = len(draft.float64(weight))
+        width = len(stored)
         read = sorted({i for r in found for i in r.features})
         if not read or len(read) == width:
             continue
