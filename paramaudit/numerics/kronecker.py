@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -70,13 +70,14 @@ def products(weight: Tensor, dtype: torch.dtype, noise: float) -> Products | Non
     if not any(tall) and not any(wide):
         return None
     best = 1.0
-    some = _heavy(weight)
+    some, gain = _heavy(weight), power_of_two(weight)
+    scaled = weight / gain
     for terms in range(1, MOST_TERMS + 1):
         splits = _splits(weight, tall[terms - 1], wide[terms - 1])
         fit = sorted((_stored(weight, at, terms), at) for at in splits if _looks_so(weight, at, terms, some))
         for numbers, at in fit[: FITTED // terms]:
             if numbers < weight.numel():
-                fitted = _fitted(weight, at, terms, dtype, noise)
+                fitted = _fitted(scaled, at, terms, dtype, noise)
                 found += [] if fitted is None else [fitted]
                 if fitted is not None and fitted.left <= NEAR * noise:
                     break  # those to come store more
@@ -86,7 +87,8 @@ def products(weight: Tensor, dtype: torch.dtype, noise: float) -> Products | Non
     near = [one for one in found if one.left <= 1.5 * best + 2 * noise]
     if not near:
         return None
-    return min(near, key=lambda one: one.numbers)
+    least = min(near, key=lambda one: one.numbers)
+    return replace(least, second=gain * least.second)
 
 
 def _splits(weight: Tensor, tall: list[int], wide: list[int]) -> Iterator[tuple[int, int]]:
@@ -162,8 +164,6 @@ def _fitted(
     rows, columns = weight.shape
     m1, n1 = at
     folded = weight.reshape(m1, rows // m1, n1, columns // n1).permute(0, 2, 1, 3).reshape(m1 * n1, -1)
-    gain = power_of_two(folded)
-    folded = folded / gain
     if terms == 1:
         left, right = leading(folded, dtype)
         left, right = left[:, None], right[None]
@@ -171,16 +171,16 @@ def _fitted(
         left, right = _several(folded, terms, dtype)
     missed = folded - left @ right
     residual = left_over(missed, folded)
+    usual = 1 - min(1.0, terms * usual_share(*folded.shape))
+    if not residual <= max(FIRM, NOISY * usual**0.5):
+        return None
     noisy = min(folded.shape) >= LARGE and noise_like(missed)
     if terms > 1 and not (residual <= NEAR * noise or noisy):
         return None  # a smooth matrix is near a few products, as a function is near a few terms of a series
     # what storage leaves goes by rows, and is not spread evenly
     if not (residual <= STORED or noisy or min(folded.shape) < LARGE):
         return None
-    usual = 1 - min(1.0, terms * usual_share(*folded.shape))
-    if not residual <= max(FIRM, NOISY * usual**0.5):
-        return None
-    return Products(left.T.reshape(-1, *at), gain * right.reshape(-1, rows // m1, columns // n1), residual)
+    return Products(left.T.reshape(-1, *at), right.reshape(-1, rows // m1, columns // n1), residual)
 
 
 def _several(folded: Tensor, terms: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -47,10 +47,12 @@ def noise_like(residual: Tensor) -> bool:
         Largest singular value of a noise matrix: Davidson and Szarek, Local operator theory, random matrices
         and Banach spaces (2001), theorem 2.13.
     """
-    if not residual.numel() or not bool(torch.isfinite(residual).all()):
+    if not residual.numel():
         return False
     squares = residual.square()
     size = float(squares.mean()) ** 0.5
+    if not math.isfinite(size):
+        return False
     if size == 0.0:
         return True
     others = max(
