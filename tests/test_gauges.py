@@ -167,3 +167,12 @@ def test_generic_matrices_are_not_proposed(name: str) -> None:
         weight = np.random.default_rng(seed).standard_normal((size, size))
         assert BY_NAME[name].propose(stored(weight)) is None
         assert BY_NAME[name].propose(stored(np.linalg.qr(weight)[0])) is None
+
+
+@pytest.mark.parametrize("size", [32, 512, 2048])
+def test_the_usual_gain_of_a_large_hadamard_matrix_is_no_stored_number(size: int) -> None:
+    plain = scipy.linalg.hadamard(size) / np.sqrt(size)
+    layer = BY_NAME["hadamard"].propose(stored(plain, dtype=torch.float64))
+    assert layer is not None
+    assert layer.arguments()["scale"] == "1/sqrt(n)"
+    assert layer.arguments()["stores"] == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from paramaudit.numerics.layers import floats
 from paramaudit.numerics.noise import left_over, stored
+from paramaudit.numerics.polynomials import Family, table, unit_steps
 from paramaudit.operators.orthogonal_polynomial import propose
 from paramaudit.prove.affine import dense, judge
 from paramaudit.records import Matrix, Tier
@@ -245,3 +248,20 @@ def test_a_thousand_points_take_little_time() -> None:
     assert floats(layer) == 0
     found = dense(layer, 1024, torch.float64).weight
     assert left_over(found - view.weight, view.weight) <= 1e-7
+
+
+@pytest.mark.parametrize("node", [0.5, 300.0, 16_000.0, 64_000.0])
+def test_values_far_out_do_not_overflow(node: float) -> None:
+    """Laguerre's by their recurrence in whole numbers (Abramowitz and Stegun, 22.7.12, k! L_k(x))."""
+    degrees, x = 4096, Fraction(node)
+    values = table(
+        unit_steps(Family("laguerre", "laguerre"), degrees, torch.zeros(2, dtype=torch.float64)),
+        torch.tensor([node], dtype=torch.float64),
+    )
+    before, value = Fraction(1), 1 - x
+    for k in range(1, 200):
+        before, value = value, ((2 * k + 1 - x) * value - k * before) / (k + 1)
+    size = float(values.mantissas[200, 0].abs().log2() + values.exponents[200, 0])
+    exact = math.log2(abs(value.numerator)) - math.log2(value.denominator)
+    assert size == pytest.approx(exact, abs=1e-6)
+    assert bool(values.mantissas.isfinite().all())

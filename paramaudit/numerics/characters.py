@@ -232,9 +232,12 @@ def rescaled(weight: Tensor, table: Tensor, noise: float) -> Scaled | None:
     products = weight * table.conj()
     columns = products[int(products.abs().square().sum(1).argmax())]
     rows = columns.new_zeros(len(products))
-    for _ in range(3):
+    for _ in range(2):
         rows = products @ columns.conj() / columns.abs().square().sum()
         columns = rows.conj() @ products / rows.abs().square().sum()
+    # once more by sums in pairs: equal numbers that are added one by one are all rounded the same way
+    rows = (products * columns.conj()).sum(1) / columns.abs().square().sum()
+    columns = (products.T * rows.conj()).sum(1) / rows.abs().square().sum()
     if not bool((rows.abs() > 0).all()) or not bool((columns.abs() > 0).all()):
         return None
     residual = products - rows[:, None] * columns

@@ -161,6 +161,10 @@ def row_lengths(family: Family, degrees: int, exponents: Tensor) -> tuple[Tensor
     return sizes, torch.cat([zero + 1, ratios.sign().cumprod(0)])
 
 
+AT_ONCE = 64
+"""Steps of a recurrence between two looks at its exponents: polynomials grow by 1e250 in so many."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Values ``mantissas 2^exponents``, ``(degrees, n)``; the exponents are whole and have no gradient."""
@@ -196,7 +200,7 @@ class Table:
 def table(steps: Steps, nodes: Tensor) -> Table:
     """The values of ``P[0] = 1`` to ``P[m-1]`` at nodes ``(n,)``; the recurrence has m - 1 steps."""
     count = len(steps.a)
-    size = max(2, 2 * math.isqrt(count))
+    size = max(2, min(2 * math.isqrt(count), AT_ONCE))
     inside = _inside(steps, nodes, -(-count // size), size)
     value, before = torch.ones_like(nodes), torch.zeros_like(nodes)
     exponent = torch.zeros_like(nodes)
