@@ -274,10 +274,10 @@ def main() -> None:
     sides, seen, wrong = beside([plan for plan in asked if plan[1:3] != TIMED], count, given.seed, until)
     outcomes += sides
     told = priors(outcomes)
-    short = [
+    cut = [
         f"* of {len(asked):,} planned cases and {count:,} planned negatives, in random order, those below "
         f"were reached in {given.minutes} minutes; nothing is said of the others"
-    ][: math.isfinite(given.minutes)]
+    ]
     noisy = [o for o in outcomes if o.right and o.case.noise.endswith("%")]
     kept = [o.error / (float(o.case.noise[:-1]) / 100) for o in noisy]
     lines = [
@@ -287,7 +287,7 @@ def main() -> None:
         f"seed {given.seed}.",
         "Named rightly / planted, over all sizes; every operator looks at every matrix.",
         "",
-        *short,
+        *(cut if math.isfinite(given.minutes) else []),
         f"* planted: {sum(o.right for o in outcomes):,} of {len(outcomes):,} named rightly",
         f"* negatives: {sum(wrong.values())} of {seen:,} got a wrong name"
         + "".join(f"; {kind} ({count})" for kind, count in wrong.most_common(9)),
