@@ -94,17 +94,24 @@ def recognise(weight: torch.Tensor, dtype: torch.dtype) -> Answer:
 
     start = time.perf_counter()
     layers = {operator.name: operator.propose(view) for operator in looking_at(Matrix)}
-    guesses = []
-    for name, layer in layers.items():
-        if layer is not None and floats(layer) < weight.numel():
-            map_ = dense(layer, weight.shape[1], torch.float64).weight
-            guesses.append((_length(view, map_, layer), name, layer, map_))
-    for _, name, layer, map_ in sorted(guesses, key=lambda guess: guess[:2]):
+    guesses = [
+        (name, layer)
+        for name, layer in layers.items()
+        if layer is not None and floats(layer) < weight.numel()
+    ]
+    if len(guesses) > 1:
+        guesses.sort(key=lambda guess: (_length(view, _map(view, guess[1]), guess[1]), guess[0]))
+    for name, layer in guesses:
         tier = affine_evidence(layer, view, partial(_judged, view, run)).tier
         if tier is not Tier.REFUTED:
             spent = time.perf_counter() - start
-            return Answer(name, dict(arguments(layer)), tier, floats(layer), map_, spent)
+            return Answer(name, dict(arguments(layer)), tier, floats(layer), _map(view, layer), spent)
     return Answer(None, {}, None, weight.numel(), None, time.perf_counter() - start)
+
+
+def _map(view: Matrix, layer: torch.nn.Module) -> torch.Tensor:
+    """The matrix of a layer as it is before its numbers are stored."""
+    return dense(layer, view.weight.shape[1], torch.float64).weight
 
 
 def _length(view: Matrix, map_: torch.Tensor, layer: torch.nn.Module) -> float:

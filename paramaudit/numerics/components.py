@@ -56,16 +56,18 @@ def blocks(weight: Tensor, noise: float) -> list[Block]:
     than rounding, of unit roundoff ``noise``, are in no block.
     """
     size = weight.abs()
+    largest = size.amax(1, keepdim=True)
+    sampled = size[_some(len(size))]
     least = min(64 * noise, 0.02) * float(weight.square().mean().sqrt())
     before, fits = -1, list[tuple[float, int, list[Block]]]()
     for limit in _limits(weight, least):
+        if _joined(sampled > limit[_some(len(size))], float((largest > limit).double().mean())):
+            continue
         alive = size > limit
         count = int(alive.sum())
         if count == before:
             continue
         before = count
-        if _joined(alive):
-            continue
         found = _parts(alive)
         held = sum(len(b.rows) * len(b.columns) for b in found)
         if found and held <= WORTH * weight.numel() and _little_beside(weight, found, least):
@@ -85,11 +87,11 @@ def _limits(weight: Tensor, least: float) -> Iterator[Tensor]:
     Rows of a root mean square of at most ``least`` are zero.
     """
     scale = weight.square().mean(1, keepdim=True).sqrt()
-    nothing = scale <= least
+    nothing, whole = scale <= least, weight.square().mean().sqrt()
     for level in LEVELS:
         yield (level * scale).masked_fill(nothing, torch.inf)
     for level in _NOISY[-_OF_ALL:]:
-        yield (level * weight.square().mean().sqrt()).expand_as(scale).masked_fill(nothing, torch.inf)
+        yield (level * whole).expand_as(scale).masked_fill(nothing, torch.inf)
 
 
 def within(weight: Tensor, found: Sequence[Block]) -> Tensor:
@@ -114,14 +116,23 @@ def has_gaps(weight: Tensor) -> bool:
     return float((some.abs() <= limit).double().mean()) >= 0.16
 
 
-def _joined(alive: Tensor) -> bool:
-    """Whether a few rows already join all columns, so that there is one block, and that of most rows."""
-    some = alive[torch.linspace(0, alive.shape[0] - 1, min(SAMPLED, alive.shape[0])).long()]
+def _some(rows: int) -> Tensor:
+    """Indices of the rows that are asked first."""
+    return torch.linspace(0, rows - 1, min(SAMPLED, rows)).long()
+
+
+def _joined(some: Tensor, filled: float) -> bool:
+    """Whether a few rows already join all columns, so that there is one block, and that of most rows.
+
+    Args:
+        some: which entries of those rows are not small.
+        filled: how large a part of all rows has such entries.
+    """
     reached = some[int(some.sum(1).argmax())]
     for _ in range(8):
         wider = some[(some & reached).any(1)].any(0)
         if bool(wider.all()):
-            return float(alive.any(1).double().mean()) > WORTH
+            return filled > WORTH
         if torch.equal(wider, reached):
             return False
         reached = wider
