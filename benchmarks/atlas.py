@@ -100,7 +100,7 @@ def recognise(weight: torch.Tensor, dtype: torch.dtype) -> Answer:
         if layer is not None and floats(layer) < weight.numel()
     ]
     if len(guesses) > 1:
-        guesses.sort(key=lambda guess: (_length(view, _map(view, guess[1]), guess[1]), guess[0]))
+        guesses.sort(key=lambda guess: (_length(view, guess[1]), guess[0]))
     for name, layer in guesses:
         tier = affine_evidence(layer, view, partial(_judged, view, run)).tier
         if tier is not Tier.REFUTED:
@@ -114,12 +114,12 @@ def _map(view: Matrix, layer: torch.nn.Module) -> torch.Tensor:
     return dense(layer, view.weight.shape[1], torch.float64).weight
 
 
-def _length(view: Matrix, map_: torch.Tensor, layer: torch.nn.Module) -> float:
+def _length(view: Matrix, layer: torch.nn.Module) -> float:
     """How long a description of the matrix is with this layer (Schwarz 1978): what it stores, what is left.
 
     What is left counts down to the rounding of the dtype only, not where storage in fewer bits explains it.
     """
-    entries = view.weight.numel()
+    entries, map_ = view.weight.numel(), _map(view, layer)
     left = left_over(view.weight - map_, view.weight)
     if left <= STORED and storage_noise(view.weight, map_):
         left = 0.0

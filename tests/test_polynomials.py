@@ -252,7 +252,7 @@ def test_a_thousand_points_take_little_time() -> None:
 
 @pytest.mark.parametrize("node", [0.5, 300.0, 16_000.0, 64_000.0])
 def test_values_far_out_do_not_overflow(node: float) -> None:
-    """Laguerre's by their recurrence in whole numbers (Abramowitz and Stegun, 22.7.12, k! L_k(x))."""
+    """Laguerre's by their recurrence in fractions (Abramowitz and Stegun, 22.7.12)."""
     degrees, x = 4096, Fraction(node)
     values = table(
         unit_steps(Family("laguerre", "laguerre"), degrees, torch.zeros(2, dtype=torch.float64)),

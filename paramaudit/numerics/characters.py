@@ -231,7 +231,6 @@ def rescaled(weight: Tensor, table: Tensor, noise: float) -> Scaled | None:
     """
     products = weight * table.conj()
     columns = products[int(products.abs().square().sum(1).argmax())]
-    rows = columns.new_zeros(len(products))
     for _ in range(2):
         rows = products @ columns.conj() / columns.abs().square().sum()
         columns = rows.conj() @ products / rows.abs().square().sum()

@@ -57,11 +57,12 @@ def blocks(weight: Tensor, noise: float) -> list[Block]:
     """
     size = weight.abs()
     largest = size.amax(1, keepdim=True)
-    sampled = size[_some(len(size))]
+    asked = torch.linspace(0, len(size) - 1, min(SAMPLED, len(size))).long()
+    sampled = size[asked]
     least = min(64 * noise, 0.02) * float(weight.square().mean().sqrt())
     before, fits = -1, list[tuple[float, int, list[Block]]]()
     for limit in _limits(weight, least):
-        if _joined(sampled > limit[_some(len(size))], float((largest > limit).double().mean())):
+        if _joined(sampled > limit[asked], float((largest > limit).double().mean())):
             continue
         alive = size > limit
         count = int(alive.sum())
@@ -114,11 +115,6 @@ def has_gaps(weight: Tensor) -> bool:
     some = weight[torch.linspace(0, rows - 1, min(16, rows)).long()]
     limit = 0.1 * some.square().mean(1, keepdim=True).sqrt()
     return float((some.abs() <= limit).double().mean()) >= 0.16
-
-
-def _some(rows: int) -> Tensor:
-    """Indices of the rows that are asked first."""
-    return torch.linspace(0, rows - 1, min(SAMPLED, rows)).long()
 
 
 def _joined(some: Tensor, filled: float) -> bool:

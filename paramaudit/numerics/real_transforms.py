@@ -22,7 +22,7 @@ from paramaudit.numerics.relabel import (
 )
 from paramaudit.numerics.residual import settles
 from paramaudit.numerics.storage import FLOATS
-from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows, nearest, scales
+from paramaudit.numerics.transform_rows import SCIPY_NORMS, Transform, TransformRows, nearest
 from paramaudit.records import Matrix
 
 HARTLEY_NORMS = {"1": "backward", "1/n": "forward", "1/sqrt(n)": "ortho"}
@@ -58,9 +58,12 @@ def fitted(view: Matrix, name: str, plain: TransformRows | None) -> TransformRow
     Under signs and orders of both sides some of these transforms are one another (a sine transform of type
     4 is the cosine one backwards, with alternating signs); the name is that of the one that stores least.
     """
-    left = 2.0 if plain is None else left_over(_residual(view, plain), view.weight)
-    if plain is not None and left <= _near(view):
-        return _in_full(view, plain)
+    left = 2.0
+    if plain is not None:
+        residual = _residual(view, plain)
+        left = left_over(residual, view.weight)
+        if left <= _near(view):
+            return _in_full(view, plain, residual)
     found = view.once(_behind_a_gauge)
     if found is None or found.name != name or found.left > 0.5 * left:
         return plain
@@ -80,23 +83,19 @@ def _behind_a_gauge(view: Matrix) -> Hidden | None:
     return hidden(view, families)
 
 
-def _in_full(view: Matrix, plain: TransformRows) -> TransformRows:
+def _in_full(view: Matrix, plain: TransformRows, residual: Tensor) -> TransformRows:
     """The layer with a gain in two parts, where the numbers are roundings of no usual one.
 
     A short dtype rounds a gain by more than many numbers leave in doubt.
     """
     if view.dtype not in FLOATS or (plain.gains is not None and len(plain.gains) > 1):
         return plain
-    held, table = (_no_dust(numbers) for numbers in (view.weight, view.weight - _residual(view, plain)))
-    low, high = (float(one) for one in exact_gains(held.reshape(1, -1), table.reshape(1, -1), view.noise))
+    held, table = (_no_dust(numbers).reshape(1, -1) for numbers in (view.weight, view.weight - residual))
+    low, high = (float(one) for one in exact_gains(held, table, view.noise))
     if low > high or low <= 1.0 <= high:
         return plain
-    overall = scales(plain.transform.points)[plain.scale.removeprefix("-")] * (low + high) / 2
-    if plain.scale.startswith("-"):
-        overall = -overall
-    total = torch.full((1,), overall, dtype=torch.float64) * (
-        1 if plain.gains is None else plain.gains.detach()
-    )
+    gains = torch.ones(1, dtype=torch.float64) if plain.gains is None else plain.gains.detach()
+    total = plain.factor * (low + high) / 2 * gains
     main = total.to(view.dtype).to(torch.float64)
     parts = torch.stack([main, total - main])
     return TransformRows(

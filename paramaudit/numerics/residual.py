@@ -55,9 +55,8 @@ def noise_like(residual: Tensor) -> bool:
         return False
     if size == 0.0:
         return True
-    others = max(
-        int(squares.count_nonzero()), residual.numel() // 2
-    )  # blocks that a fit stores leave nothing
+    # blocks that a fit stores leave nothing
+    others = max(int(squares.count_nonzero()), residual.numel() // 2)
     if float(residual.abs().max()) > _FAR * size * (residual.numel() / others) ** 0.5:
         return False
     if residual.numel() < _FEW and not (_shared(squares, 1) and _unlike_neighbours(residual)):

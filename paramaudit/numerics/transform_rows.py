@@ -100,7 +100,7 @@ class TransformRows(nn.Module):
         self.register_buffer("rows", rows)
         self.register_buffer("signs", signs)
         factor = scales(transform.points)[scale.removeprefix("-")]
-        self._factor = -factor if scale.startswith("-") else factor
+        self.factor = -factor if scale.startswith("-") else factor
 
     def arguments(self) -> dict[str, Json]:
         """Everything that was recognised; rows as first and last, ``norm`` as numpy and scipy call it."""
@@ -140,7 +140,7 @@ class TransformRows(nn.Module):
             outputs = outputs.index_select(-1, self.rows)
         elif self.span != (0, transform.size):
             outputs = outputs[..., self.span[0] : self.span[1]]
-        outputs = outputs * self._factor
+        outputs = outputs * self.factor
         if self.gains is not None:
             gains = self.gains.to(wide.dtype)
             outputs = outputs * (gains.sum(0) if gains.dim() == 2 else gains)
@@ -173,8 +173,9 @@ def nearest(view: Matrix, transforms: Sequence[Transform]) -> TransformRows | No
     bins, along, left = _all_one_hot(weight, transform, column)
     alike = [c for (t, c), b in zip(choices, beside, strict=True) if t is transform and b <= ALIKE * least]
     if len(alike) > 1:  # a few rows say little of one column among noise
-        column = _outer_column(weight, transform, alike, bins, along)
-        bins, along, left = _all_one_hot(weight, transform, column)
+        nearer = _outer_column(weight, transform, alike, bins, along)
+        if nearer != column:
+            column, (bins, along, left) = nearer, _all_one_hot(weight, transform, nearer)
     if not float(left.norm()) <= NOISY * float(weight.norm()) or len(set(bins.tolist())) < count:
         return None
     off = float(left.norm()) / (count * (size - 1)) ** 0.5

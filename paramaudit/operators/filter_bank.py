@@ -128,13 +128,14 @@ def propose(view: Matrix) -> FilterBank | None:
         return None
     alive = weight.masked_fill(weight.abs() <= floor, 0.0)
     signs = torch.where(alive.sum(1, keepdim=True) < 0, -1.0, 1.0).to(weight.dtype)
-    heights = (signs * alive).amax(1, keepdim=True)
+    upright = signs * alive
+    heights = upright.amax(1, keepdim=True)
     highest = float(heights.max())
-    if not highest > 0 or not float((signs * alive).min()) >= -0.01 * highest:
+    if not highest > 0 or not float(upright.min()) >= -0.01 * highest:
         return None
     heights = heights.clamp_min(1e-4 * highest)
     shape = signs * weight / heights
-    index, place = feet(signs * alive / heights, max(2e-3, floor / highest))
+    index, place = feet(upright / heights, max(2e-3, floor / highest))
     if len(index) < 4:
         return None
     best: tuple[float, FilterBank] | None = None
