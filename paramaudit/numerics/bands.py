@@ -42,6 +42,8 @@ def found_bands(weight: Tensor) -> tuple[Band, ...]:
         if not rows:
             return ()
         starts.append((start, rows))
+        if sum(rows == others for _, others in starts) > 2:
+            return ()
         start += rows
     counts = sorted((rows for _, rows in starts), reverse=True)
     if counts != [*(size >> step for step in range(1, len(counts))), size >> (len(counts) - 1)]:

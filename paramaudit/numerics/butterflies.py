@@ -36,8 +36,8 @@ def looks_so(take: Callable[[Tensor], Tensor], size: int) -> bool:
     return float((share(pairs) * energy).sum()) >= (1 - NOISY**2) * float(energy.sum())
 
 
-def factors(weight: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """The butterflies ``(L, n/2, 2, 2)``, the widest first; None when they do not come near.
+def factors(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, float] | None:
+    """The butterflies ``(L, n/2, 2, 2)``, the widest first, and what they leave; None when that is much.
 
     All but the last ones are already rounded to ``dtype``, and what follows makes up for that rounding.
 
@@ -54,16 +54,17 @@ def factors(weight: Tensor, dtype: torch.dtype) -> Tensor | None:
         blocks, width, _ = rest.shape
         half = width // 2
         pairs = _pairs(rest.reshape(blocks, 2, half, width).transpose(0, 1))  # (blocks, p, side, 2, half)
-        left, right = leading(pairs, dtype)
-        fitted = left.unsqueeze(-1) * right.unsqueeze(-2)
+        sides, right = leading(pairs, dtype)
+        fitted = sides.unsqueeze(-1) * right.unsqueeze(-2)
         off += float((pairs - fitted).square().sum())
         if off > NOISY**2 * float(rest.square().sum()):
             return None
-        levels.append(left.transpose(-1, -2).reshape(size // 2, 2, 2))  # (.., p, row, side)
+        levels.append(sides.transpose(-1, -2).reshape(size // 2, 2, 2))  # (.., p, row, side)
         rest = right.permute(0, 2, 1, 3).reshape(2 * blocks, half, half)
     levels.append(rest * gain)
     values = torch.stack(levels)
-    return values if left_over(multiplied(values) - weight, weight) <= NOISY else None
+    left = left_over(multiplied(values) - weight, weight)
+    return (values, left) if left <= NOISY else None
 
 
 def multiplied(values: Tensor) -> Tensor:

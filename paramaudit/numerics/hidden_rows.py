@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -24,12 +24,31 @@ SAMPLED = 8
 
 @dataclass(frozen=True)
 class Family:
-    """A transform with its name, and how its columns are found: with ``across``, by that one's rows."""
+    """A transform with its name, and how its columns are found: with ``across``, by that one's rows.
+
+    They are ``turned`` where the finder is that of another transform.
+    """
 
     name: str
     transform: Transform
     finder: Finder
+    turned: Callable[[Columns], Columns] = lambda found: found
     across: Transform | None = None
+
+
+class _Sought:
+    """An orthonormal matrix and its transpose, and what each finder says of them: several families ask it."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix, self.transposed = matrix, matrix.T.contiguous()
+        self._found: dict[tuple[Finder, bool], list[Columns]] = {}
+
+    def columns(self, family: Family) -> list[Columns]:
+        """What the columns of either may be."""
+        key = family.finder, family.across is None
+        if key not in self._found:
+            self._found[key] = list(family.finder(self.transposed if family.across else self.matrix))
+        return [family.turned(found) for found in self._found[key]]
 
 
 @dataclass(frozen=True)
@@ -56,8 +75,8 @@ def hidden(view: Matrix, families: Sequence[Family]) -> Hidden | None:
     scales = balanced(weight) if likely(view) else None
     if scales is None:
         return None
-    matrix = weight / scales[0][:, None] / scales[1]
-    fits = [Hidden(f.name, *fit) for f in families for fit in _fits(view, matrix, scales[1], f)]
+    sought = _Sought(weight / scales[0][:, None] / scales[1])
+    fits = [Hidden(f.name, *fit) for f in families for fit in _fits(view, sought, scales[1], f)]
     least = min((fit.left for fit in fits), default=1.0)
     # small sizes have few numbers and many orders: there noise would say nothing
     if least > min(NOISY, 0.02 * size):
@@ -91,13 +110,13 @@ def _row_signs(layer: TransformRows) -> Tensor:
     return gains.sign()
 
 
-def _fits(view: Matrix, matrix: Tensor, scales: Tensor, family: Family) -> list[tuple[float, Gauged]]:
+def _fits(view: Matrix, sought: _Sought, scales: Tensor, family: Family) -> list[tuple[float, Gauged]]:
     """What is left over, and the layer, for the plainest columns under which the matrix is the transform.
 
     With the scales that make it orthonormal and without any.
     """
-    size = len(matrix)
-    found = sorted(_candidates(matrix, family), key=lambda c: c.plain)
+    matrix, size = sought.matrix, len(scales)
+    found = sorted(_candidates(sought, family), key=lambda c: c.plain)
     found = [Columns(torch.arange(size), torch.ones(size, dtype=torch.float64)), *found[: 2 * SAMPLED]]
     found = list(islice((c for c in found if _sampled(matrix, c, family.transform)), CANDIDATES))
     fits = []
@@ -112,11 +131,11 @@ def _fits(view: Matrix, matrix: Tensor, scales: Tensor, family: Family) -> list[
     return fits
 
 
-def _candidates(matrix: Tensor, family: Family) -> list[Columns]:
+def _candidates(sought: _Sought, family: Family) -> list[Columns]:
     if family.across is None:
-        return list(family.finder(matrix))
-    across = Matrix(matrix.T.contiguous(), None, torch.float64)
-    found = sorted(family.finder(across.weight), key=lambda c: c.plain)
+        return sought.columns(family)
+    across = Matrix(sought.transposed, None, torch.float64)
+    found = sorted(sought.columns(family), key=lambda c: c.plain)
     found = [c for c in found[:SAMPLED] if _sampled(across.weight, c, family.across)][:CANDIDATES]
     results = []
     for rows in found:

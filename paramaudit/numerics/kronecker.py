@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from paramaudit.numerics.noise import NOISY, left_over
+from paramaudit.numerics.norms import back
 from paramaudit.numerics.rank_one import leading, power_of_two, shares, usual_share
-from paramaudit.numerics.residual import noise_like
+from paramaudit.numerics.residual import MANY, noise_like
 from paramaudit.numerics.storage import STORED
 
 MOST_TERMS = 3
@@ -32,17 +33,24 @@ SLACK = 1.3
 FITTED = 12
 """At most so many splits are looked at in full, those that store least; of sums fewer."""
 
+CLOSER = 1.5
+"""What is left must be so many times less for more numbers to be worth storing."""
+
 FIRM = 1e-3
 """Where nearly every matrix is near a product, only one that leaves at most this much is one."""
 
 
 @dataclass(frozen=True)
 class Products:
-    """``sum_k first[k] (x) second[k]``, ``(K, m1, n1)`` and ``(K, m2, n2)``, and what that leaves."""
+    """``sum_k first[k] (x) second[k]``, ``(K, m1, n1)`` and ``(K, m2, n2)``, and what that leaves.
+
+    It is ``settled`` when that is noise: more terms would only take up some of it.
+    """
 
     first: Tensor
     second: Tensor
     left: float
+    settled: bool = False
 
     @property
     def numbers(self) -> int:
@@ -77,14 +85,16 @@ def products(weight: Tensor, dtype: torch.dtype, noise: float) -> Products | Non
         fit = sorted((_stored(weight, at, terms), at) for at in splits if _looks_so(weight, at, terms, some))
         for numbers, at in fit[: FITTED // terms]:
             if numbers < weight.numel():
-                fitted = _fitted(scaled, at, terms, dtype, noise)
+                # those before store less
+                below = min((one.left / CLOSER for one in found if one.settled), default=1.0)
+                fitted = _fitted(scaled, at, terms, dtype, noise, below)
                 found += [] if fitted is None else [fitted]
                 if fitted is not None and fitted.left <= NEAR * noise:
                     break  # those to come store more
         best = min((one.left for one in found), default=1.0)
-        if best <= NEAR * noise:
+        if best <= NEAR * noise or any(one.settled for one in found):
             break
-    near = [one for one in found if one.left <= 1.5 * best + 2 * noise]
+    near = [one for one in found if one.left <= CLOSER * best + 2 * noise]
     if not near:
         return None
     least = min(near, key=lambda one: one.numbers)
@@ -135,8 +145,10 @@ def _heavy(weight: Tensor) -> tuple[Tensor, Tensor]:
     if len(where):  # few entries are not zero
         drawn = where[:, 0] * weight.shape[1] + where[:, 1]
         drawn = drawn[torch.randint(len(drawn), (SAMPLED,), generator=generator)]
-    else:
-        drawn = drawn[sizes.topk(min(SAMPLED, len(drawn))).indices]
+    else:  # the heaviest of all, and those of a few rows, which stand out of noise though they are few
+        drawn = drawn[sizes.topk(SAMPLED // 2).indices]
+        rows = torch.randint(len(weight), (SAMPLED // 2,), generator=generator)
+        drawn = torch.cat([drawn, rows * weight.shape[1] + weight[rows].abs().argmax(1)])
     return drawn // weight.shape[1], drawn % weight.shape[1]
 
 
@@ -158,21 +170,29 @@ def _looks_so(weight: Tensor, at: tuple[int, int], terms: int, some: tuple[Tenso
 
 
 def _fitted(
-    weight: Tensor, at: tuple[int, int], terms: int, dtype: torch.dtype, noise: float
+    weight: Tensor, at: tuple[int, int], terms: int, dtype: torch.dtype, noise: float, below: float
 ) -> Products | None:
-    """The nearest sum of so many products of these sizes, when it is near."""
+    """The nearest sum of so many products of these sizes, when it is near and leaves less than ``below``."""
     rows, columns = weight.shape
     m1, n1 = at
     folded = weight.reshape(m1, rows // m1, n1, columns // n1).permute(0, 2, 1, 3).reshape(m1 * n1, -1)
+    usual = 1 - min(1.0, terms * usual_share(*folded.shape))
+    most = min(below, max(FIRM, NOISY * usual**0.5))
+    least = (1 - (most + FIRM) ** 2) * float(torch.linalg.matrix_norm(folded)) ** 2
     if terms == 1:
         left, right = leading(folded, dtype)
         left, right = left[:, None], right[None]
     else:
-        left, right = _several(folded, terms, dtype)
+        several = _several(folded, terms, dtype, least)
+        if several is None:
+            return None
+        left, right = several
+    # orthogonal to what is taken up, the rest is told by its length, but for rounding
+    if float(((left.T @ left) * (right @ right.T)).sum()) < least:
+        return None
     missed = folded - left @ right
     residual = left_over(missed, folded)
-    usual = 1 - min(1.0, terms * usual_share(*folded.shape))
-    if not residual <= max(FIRM, NOISY * usual**0.5):
+    if not residual <= most:
         return None
     noisy = min(folded.shape) >= LARGE and noise_like(missed)
     if terms > 1 and not (residual <= NEAR * noise or noisy):
@@ -180,14 +200,23 @@ def _fitted(
     # what storage leaves goes by rows, and is not spread evenly
     if not (residual <= STORED or noisy or min(folded.shape) < LARGE):
         return None
-    return Products(left.T.reshape(-1, *at), right.reshape(-1, rows // m1, columns // n1), residual)
+    factors = left.T.reshape(-1, *at), right.reshape(-1, rows // m1, columns // n1)
+    return Products(*factors, residual, noisy and weight.numel() >= MANY)
 
 
-def _several(folded: Tensor, terms: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The leading factors by subspace iteration from the heaviest rows, the first one rounded."""
-    right = folded[folded.square().sum(1).topk(min(4 * terms, len(folded))).indices].T
-    for _ in range(6):
-        right = torch.linalg.qr(folded.T @ torch.linalg.qr(folded @ right).Q).Q
+def _several(folded: Tensor, terms: int, dtype: torch.dtype, least: float) -> tuple[Tensor, Tensor] | None:
+    """The leading factors by subspace iteration from the heaviest rows, the first one rounded.
+
+    None where even some more of them hold less than ``least`` of the squares.
+    """
+    if len(folded) > folded.shape[1] and folded.shape[1] <= 4 * terms:
+        right = torch.eye(folded.shape[1], dtype=folded.dtype)
+    else:
+        right = folded[folded.square().sum(1).topk(min(4 * terms, len(folded))).indices].T
+        for step in range(6):
+            right = torch.linalg.qr(back(folded, torch.linalg.qr(folded @ right).Q)).Q
+            if step == 1 and float((folded @ right).square().sum()) < least:
+                return None
     small, _, _ = torch.linalg.svd(folded @ right, full_matrices=False)
     left = small[:, :terms].to(dtype).to(folded.dtype)
     second = torch.linalg.lstsq(left, folded).solution

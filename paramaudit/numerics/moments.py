@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from paramaudit.numerics.norms import back
+
 SAMPLED = 256
 """So many rows are compared with one another: the fourth moment of 4096 rows is then known to some 2 %."""
 
@@ -72,9 +74,9 @@ def _plainer(some: Tensor, others: Tensor, generator: torch.Generator) -> Tensor
     some, others = some / scale, others / scale
     # two steps of subspace iteration (Halko, Martinsson and Tropp, 4.4): an eigensolver takes longer
     start = torch.randn(len(others), HEAVIEST, generator=generator)
-    heavy = torch.linalg.qr(others.T @ start).Q
-    heavy = torch.linalg.qr(others.T @ (others @ heavy)).Q
-    heavy = torch.linalg.qr(others.T @ (others @ heavy)).Q
+    heavy = torch.linalg.qr(back(others, start)).Q
+    heavy = torch.linalg.qr(back(others, others @ heavy)).Q
+    heavy = torch.linalg.qr(back(others, others @ heavy)).Q
     plain: Tensor = some - (some @ heavy) @ heavy.T
     return plain
 

@@ -6,7 +6,9 @@ for that. A lower bound is a direction: ``|A v| / |v|`` for a ``v`` that is hand
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -62,8 +64,8 @@ def _gram_root(matrix: Tensor) -> float:
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     # n u |A|_F^2 bounds what the product rounds, and a few times as much what the eigenvalues do
     error = 8 * sum(wide.shape) * ROUNDOFF * float(torch.linalg.matrix_norm(wide)) ** 2
-    gram = wide @ wide.T
-    return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(0.5 * (gram + gram.T))[-1])) + error)
+    # of the computed product only one triangle is read, which is that of a symmetric matrix as near
+    return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(wide @ wide.T)[-1])) + error)
 
 
 def _trace_root(matrix: Tensor) -> float:
@@ -82,6 +84,14 @@ def _trace_root(matrix: Tensor) -> float:
     return bound
 
 
+def back(matrix: Tensor, block: Tensor) -> Tensor:
+    """``A^T B``, ``(rows, columns)`` and ``(rows, k)`` to ``(columns, k)``, for few columns.
+
+    As ``(B^T A)^T``: the same numbers, but the product reads the matrix along its rows, which is much faster.
+    """
+    return (block.T.contiguous() @ matrix).T
+
+
 def top_direction(matrix: Tensor, generator: torch.Generator, steps: int = 24) -> Tensor:
     """A unit vector that the matrix stretches nearly as much as any, by power iteration.
 
@@ -93,20 +103,25 @@ def top_direction(matrix: Tensor, generator: torch.Generator, steps: int = 24) -
     Returns:
         ``(columns,)``, float64. ``|A v|`` is a lower bound on the largest singular value.
     """
+    return next(itertools.islice(top_directions(matrix, generator), steps, None))
+
+
+def top_directions(matrix: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    """What :func:`top_direction` finds after 0, 1, 2, ... steps."""
     columns = matrix.shape[1]
     largest = float(matrix.abs().max()) if matrix.numel() else 0.0
     start = torch.randn(columns, 4, dtype=torch.float64, generator=generator)
     if largest == 0.0 or not math.isfinite(largest):
         first: Tensor = start[:, 0] / torch.linalg.vector_norm(start[:, 0])
-        return first
+        yield from itertools.repeat(first)
     scaled = matrix / largest
     heaviest = int(scaled.square().sum(1).argmax())
     block = torch.cat([start, scaled[heaviest].unsqueeze(1)], dim=1)
-    for _ in range(steps):
-        block = torch.linalg.qr(scaled.T @ (scaled @ block)).Q
-    stretched = (scaled @ block).norm(dim=0)
-    best: Tensor = block[:, int(stretched.argmax())]
-    return best
+    while True:
+        stretched = scaled @ block
+        best: Tensor = block[:, int(stretched.norm(dim=0).argmax())]
+        yield best
+        block = torch.linalg.qr(back(scaled, stretched)).Q
 
 
 def spectral_norm_below(matrix: Tensor, generator: torch.Generator) -> float:

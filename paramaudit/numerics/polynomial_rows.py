@@ -17,6 +17,9 @@ from paramaudit.numerics.polynomials import FAMILIES, LEGENDRE, Family, exponent
 ROWS, COLUMNS = 16, 128
 """So many rows and columns are looked at to tell family and nodes."""
 
+HIGHER = 160, 160
+"""Through noise lower degrees look alike, and so many rows and columns tell the finalists apart."""
+
 FINALISTS = 4
 
 KEPT = 32
@@ -71,8 +74,13 @@ def nearest(weight: Tensor, noise: float) -> Sequence[Guess]:
     best = float(left.min())
     if not best <= NOISY:
         return ()
-    near = [int(i) for i in left.argsort()[:FINALISTS] if float(left[i]) <= 1.2 * best + SNAP * noise]
-    return [guesses[int(order[i])] for i in near]
+    near = order[[int(i) for i in left.argsort()[:FINALISTS] if float(left[i]) <= 1.2 * best + SNAP * noise]]
+    found = [guesses[i] for i in near.tolist()]
+    if len(found) == 1 or len(weight) < HIGHER[0]:
+        return found
+    left = _missed(weight, found, nodes[near], HIGHER, 8)
+    most = min(NOISY, 1.2 * float(left.min()) + SNAP * noise)
+    return [guess for guess, off in zip(found, left.tolist(), strict=True) if off <= most]
 
 
 def _missed(

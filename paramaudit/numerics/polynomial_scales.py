@@ -120,8 +120,8 @@ def settled(
     floor = max(exact, _BLIND)
     entries = weight.numel()
     graded: list[tuple[float, int, Scales, Tensor, Tensor]] = []
-    for scales, rows, columns in _offers(sizes, family, table, nodes, mirrored):
-        left = sizes.missed(rows, columns)
+    for scales, rows, beside in _offers(sizes, family, table, nodes, mirrored):
+        left, columns = beside.missed(rows), beside.columns
         score = entries * math.log(left**2 + floor**2) + scales.numbers * math.log(entries)
         graded.append((score, len(graded), scales, rows, columns))
     best = max(exact, sizes.left)
@@ -138,51 +138,63 @@ class _Sizes:
         self.along, self.power = weight * level, level.square()
         self.rows, self.columns, left = fitted(weight, level, 60)
         self.left, self.whole = float(left), float(weight.square().sum())
+        self.best = float(self.rows.square() @ (self.power @ self.columns.square()))
 
-    def missed(self, rows: Tensor, columns: Tensor) -> float:
+
+class _Beside:
+    """The same for scales of rows beside those of the columns, ``(n,)``."""
+
+    def __init__(self, sizes: _Sizes, columns: Tensor) -> None:
+        self.columns, self._sizes = columns, sizes
+        self._along = sizes.along @ columns
+        # one product each, so that what cancels was rounded alike
+        self._mixed, self._power = sizes.power @ (sizes.columns * columns), sizes.power @ columns.square()
+
+    def missed(self, rows: Tensor) -> float:
         """What these scales leave over, as a part of the matrix; infinite where they are not finite."""
-        if not bool(rows.isfinite().all() & columns.isfinite().all()):
+        sizes = self._sizes
+        if not bool(rows.isfinite().all() & self.columns.isfinite().all()):
             return math.inf
-        pairs = (
-            (self.rows.square(), self.columns.square(), 1.0),
-            (self.rows * rows, self.columns * columns, -2.0),
-            (rows.square(), columns.square(), 1.0),
-        )
-        more = sum(factor * float(r @ (self.power @ c)) for r, c, factor in pairs)
-        found = self.left**2 + max(0.0, more) / self.whole
+        mixed, own = (sizes.rows * rows) @ self._mixed, rows.square() @ self._power
+        more = sizes.best - 2 * float(mixed) + float(own)
+        found = sizes.left**2 + max(0.0, more) / sizes.whole
         return math.sqrt(found) if math.isfinite(found) else math.inf
 
-    def gain(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def gain(self, rows: Tensor) -> Tensor:
         """The best common gain of these scales, ``(1,)``."""
-        bottom = rows.square() @ (self.power @ columns.square())
-        return (rows @ (self.along @ columns) / bottom)[None]
+        return (rows @ self._along / (rows.square() @ self._power))[None]
+
+    def rows(self) -> Tensor:
+        """The best scales of rows, ``(m,)``."""
+        return self._along / torch.where(self._power > 0, self._power, torch.inf)
 
 
 def _offers(
     sizes: _Sizes, family: Family, table: Table, nodes: Tensor, mirrored: bool
-) -> Iterator[tuple[Scales, Tensor, Tensor]]:
-    """Every choice of formulas, with rows ``(m,)`` and columns ``(n,)`` beside unit columns; stored last."""
+) -> Iterator[tuple[Scales, Tensor, _Beside]]:
+    """Every choice of formulas, with rows ``(m,)`` and columns beside unit columns; stored last."""
     degrees, exponents = len(sizes.rows), exponents_of(family, nodes.device)
     alternating = 1.0 - 2.0 * (torch.arange(degrees, dtype=torch.float64) % 2)
+    sides = {
+        column: _Beside(sizes, torch.exp2(column_exponents(column, family, table, nodes, exponents)))
+        for column in COLUMNS
+    }
     for turned in (False, True) if mirrored else (False,):
         own = named(family.kind, family.beta, family.alpha)[0] if turned else family
         for column in COLUMNS:
-            columns = torch.exp2(column_exponents(column, family, table, nodes, exponents))
+            beside = sides[column]
             for one, unit, rows in _rows(own, alternating if turned else alternating.abs()):
-                gain = sizes.gain(rows, columns)
-                yield Scales(one, turned, unit, column, None, None), rows, columns
-                yield Scales(one, turned, unit, column, gain, None), rows * gain, columns
+                gain = beside.gain(rows)
+                yield Scales(one, turned, unit, column, None, None), rows, beside
+                yield Scales(one, turned, unit, column, gain, None), rows * gain, beside
                 if column == "level":  # whose weights are never out of range
                     stored = rows_beside(sizes.along.T, sizes.power.T, rows)
-                    yield Scales(one, turned, unit, column, None, stored), rows, stored
-            stored = rows_beside(sizes.along, sizes.power, columns)
+                    yield Scales(one, turned, unit, column, None, stored), rows, _Beside(sizes, stored)
             if not turned:
-                yield Scales(own, False, True, column, stored, None), stored, columns
-    yield (
-        Scales(family, False, True, "level", sizes.rows, sizes.columns),
-        sizes.rows,
-        sizes.columns,
-    )
+                stored = beside.rows()
+                yield Scales(own, False, True, column, stored, None), stored, beside
+    both = Scales(family, False, True, "level", sizes.rows, sizes.columns)
+    yield both, sizes.rows, _Beside(sizes, sizes.columns)
 
 
 def column_exponents(columns: str, family: Family, table: Table, nodes: Tensor, exponents: Tensor) -> Tensor:

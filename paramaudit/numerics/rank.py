@@ -7,6 +7,7 @@ from torch import Tensor
 
 from paramaudit.numerics.moments import emptiness
 from paramaudit.numerics.noise import finite
+from paramaudit.numerics.norms import back
 
 CLIFF = 4.0
 """Neighbouring singular values with at least this ratio are a cliff."""
@@ -129,7 +130,7 @@ def leading_factors(matrix: Tensor, rank: int, generator: torch.Generator) -> tu
     width = min(rank + 16, *matrix.shape)
     start = torch.randn(columns, width, dtype=matrix.dtype, generator=generator)
     basis = torch.linalg.qr(matrix @ start).Q
-    basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
-    small = torch.linalg.qr(matrix.T @ basis, mode="r").R
+    basis = torch.linalg.qr(matrix @ torch.linalg.qr(back(matrix, basis)).Q).Q
+    small = torch.linalg.qr(back(matrix, basis), mode="r").R
     turn, values, _ = torch.linalg.svd(small.T)
     return basis @ turn, values

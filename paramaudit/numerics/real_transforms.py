@@ -13,12 +13,12 @@ from paramaudit.numerics.gauge import Gauged
 from paramaudit.numerics.hidden_rows import Family, Hidden, hidden, likely
 from paramaudit.numerics.noise import left_over
 from paramaudit.numerics.relabel import (
+    alternating,
+    backwards,
     cosines_by_constant,
     cosines_by_square,
     hartley_columns,
     sines_between,
-    sines_by_constant,
-    sines_by_square,
 )
 from paramaudit.numerics.residual import settles
 from paramaudit.numerics.storage import FLOATS
@@ -128,11 +128,11 @@ def _families(size: int) -> list[Family]:
     dst = {kind: sine(size, kind) for kind in (2, 4, 3, 1)}
     return [
         Family("dct", dct[2], cosines_by_constant),
-        Family("dst", dst[2], sines_by_constant),
-        Family("dct", dct[3], cosines_by_constant, dct[2]),
-        Family("dst", dst[3], sines_by_constant, dst[2]),
+        Family("dst", dst[2], cosines_by_constant, alternating),
+        Family("dct", dct[3], cosines_by_constant, across=dct[2]),
+        Family("dst", dst[3], cosines_by_constant, alternating, dst[2]),
         Family("dct", dct[4], cosines_by_square),
-        Family("dst", dst[4], sines_by_square),
+        Family("dst", dst[4], cosines_by_square, backwards),
         Family("dct", dct[1], cosines_by_constant),
         Family("dst", dst[1], sines_between),
         Family("hartley", hartley(size), hartley_columns),

@@ -117,16 +117,14 @@ def cosines_by_square(matrix: Tensor) -> Iterator[Columns]:
         yield Columns(labels, matrix[row].sign())
 
 
-def sines_by_square(matrix: Tensor) -> Iterator[Columns]:
-    """The same for the sine transform of type 4."""
-    for found in cosines_by_square(matrix):
-        yield Columns(len(matrix) - 1 - found.labels, found.signs)
+def backwards(found: Columns) -> Columns:
+    """Of the cosine transform of type 4, the sine transform's."""
+    return Columns(len(found.labels) - 1 - found.labels, found.signs)
 
 
-def sines_by_constant(matrix: Tensor) -> Iterator[Columns]:
-    """Columns of the sine transform of type 2: cosines under alternating signs."""
-    for found in cosines_by_constant(matrix):
-        yield Columns(found.labels, found.signs * (1 - 2 * (found.labels % 2)))
+def alternating(found: Columns) -> Columns:
+    """The same of type 2: cosines under alternating signs."""
+    return Columns(found.labels, found.signs * (1 - 2 * (found.labels % 2)))
 
 
 def sines_between(matrix: Tensor) -> Iterator[Columns]:

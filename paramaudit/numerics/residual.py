@@ -24,7 +24,7 @@ _FEW = 4096
 _SELDOM = 1e-5
 """Noise of few entries is taken for something else this often, in each of its tests."""
 
-_MANY = 1 << 14
+MANY = 1 << 14
 """Of so many entries the tests of noise see every structure that a closer fit could take up."""
 
 _ALONG = 3.5
@@ -70,7 +70,7 @@ def noise_like(residual: Tensor) -> bool:
 
 def settles(residual: Tensor, weight: Tensor) -> bool:
     """Whether a fit of a large matrix leaves noise and nothing else: no closer one need be looked for."""
-    return weight.numel() >= _MANY and left_over(residual, weight) <= NOISY and noise_like(residual)
+    return weight.numel() >= MANY and left_over(residual, weight) <= NOISY and noise_like(residual)
 
 
 def _shared(sums: Tensor, terms: int) -> bool:

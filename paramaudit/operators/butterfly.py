@@ -25,9 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paramaudit.numerics.butterflies import factors, looks_so, multiplied, reversed_bits
+from paramaudit.numerics.butterflies import factors, looks_so, reversed_bits
 from paramaudit.numerics.layers import owned, parameter, plus
-from paramaudit.numerics.noise import kept_bias, left_over, stored, usable
+from paramaudit.numerics.noise import kept_bias, stored, usable
 from paramaudit.records import Example, Json, Matrix, Operator
 
 
@@ -100,10 +100,11 @@ def propose(view: Matrix) -> Butterfly | None:
         if not looks_so(take, size) or not usable(view):
             continue
         rows = take(torch.arange(size))
-        values = factors(rows, view.dtype)
-        if values is not None:
+        near = factors(rows, view.dtype)
+        if near is not None:
+            values, left = near
             layer = Butterfly(values if widest_last else values.mT, widest_last, where, kept_bias(view))
-            found.append((left_over(multiplied(values) - rows, rows), layer))
+            found.append((left, layer))
             if found[-1][0] <= 16 * view.noise:
                 break
     # one order of the levels may come near by chance where another one is meant

@@ -157,9 +157,8 @@ def _only_noise(layers: Sequence[OrthogonalPolynomial], left: Sequence[float], w
 
 @torch.no_grad()
 def _residual(layer: OrthogonalPolynomial, weight: Tensor) -> Tensor:
-    inputs = torch.eye(layer.shape[0 if layer.transposed else 1], dtype=weight.dtype)
-    found: Tensor = layer(inputs) - (0 if layer.bias is None else layer.bias)
-    return weight - (found if layer.transposed else found.T)
+    found = layer.matrix(weight.device)
+    return weight - (found.T if layer.transposed else found)
 
 
 def _values(kind: str, degrees: int, nodes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,11 +17,15 @@ from paramaudit.numerics.exact import affine
 from paramaudit.numerics.norms import spectral_norm_above, spectral_norm_below, top_direction
 from paramaudit.numerics.storage import dtype_name
 from paramaudit.prove.rounding import PER, Run, witness
-from paramaudit.prove.tiers import graded
+from paramaudit.prove.tiers import graded, trusted
 from paramaudit.records import Evidence, Matrix, Measured, Tier
 
 AT_ONCE = 1280
 """So many inputs go through a layer at once: what it computes of itself it computes for each lot anew."""
+
+
+GLANCE = 32
+"""So many inputs tell how a map rounds where the two are much farther apart than any rounding."""
 
 
 def gap(original: Matrix, candidate: Matrix) -> Measured:
@@ -33,7 +37,10 @@ def gap(original: Matrix, candidate: Matrix) -> Measured:
     Raises:
         ValueError: when the two maps have different shapes.
     """
-    return Measured(spectral_norm_above(_difference(original, candidate)), "spectral", PER)
+    if original.weight.shape != candidate.weight.shape:
+        raise ValueError(_obstacle(original, candidate))
+    ours, theirs = _pair(original, candidate)
+    return Measured(spectral_norm_above(ours - theirs), "spectral", PER)
 
 
 def judge(
@@ -62,8 +69,14 @@ def judge(
     if same:
         return Evidence(Tier.EXACT, same, gap=gap(original, candidate))
     apart = gap(original, candidate)
-    seen, where = observed() if observed is not None else witness(run, original, generator)
-    norm = spectral_norm_below(_joined(original.weight, original.bias), generator)
+    ours, _ = _pair(original, candidate)
+    if not trusted(apart.value, float(ours.norm()), original.noise):  # no rounding would be trusted to be it
+        seen, where = witness(run, original, generator, rows=GLANCE, rounds=0)
+    elif observed is not None:
+        seen, where = observed()
+    else:
+        seen, where = witness(run, original, generator, apart=apart.value)
+    norm = spectral_norm_below(ours, generator)
     words = ("input x", "the map's norm", "map")
     evidence = graded(apart, seen, norm, original.dtype, original.noise, words)
     if evidence is None:
@@ -107,9 +120,14 @@ def _joined(weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.cat([weight, column], dim=1)
 
 
+def _pair(original: Matrix, candidate: Matrix) -> tuple[Tensor, Tensor]:
+    """Both as ``[W | b]``, or as ``W`` where neither has a bias."""
+    if original.bias is None and candidate.bias is None:
+        return original.weight, candidate.weight
+    return _joined(original.weight, original.bias), _joined(candidate.weight, candidate.bias)
+
+
 def _difference(original: Matrix, candidate: Matrix) -> Tensor:
-    if original.weight.shape != candidate.weight.shape:
-        raise ValueError(_obstacle(original, candidate))
     return _joined(original.weight, original.bias) - _joined(candidate.weight, candidate.bias)
 
 
@@ -118,9 +136,8 @@ def _obstacle(original: Matrix, candidate: Matrix) -> str:
     if original.weight.shape != candidate.weight.shape:
         ours, theirs = (f"{m.weight.shape[1]} numbers to {m.weight.shape[0]}" for m in (original, candidate))
         return f"the original maps {ours}, the candidate {theirs}"
-    for name, matrix in (("original", original), ("candidate", candidate)):
-        joined = _joined(matrix.weight, matrix.bias)
-        bad = int((~joined.isfinite()).sum())
+    for name, numbers in zip(("original", "candidate"), _pair(original, candidate), strict=True):
+        bad = int((~numbers.isfinite()).sum())
         if bad:
             return f"{bad} of the {name}'s numbers are NaN or infinite, so nothing can be compared"
     return ""
@@ -128,8 +145,7 @@ def _obstacle(original: Matrix, candidate: Matrix) -> str:
 
 def _same_numbers(original: Matrix, candidate: Matrix) -> str:
     """Why the two hold the same numbers; empty when they do not."""
-    theirs = _joined(candidate.weight, candidate.bias)
-    ours = _joined(original.weight, original.bias)
+    ours, theirs = _pair(original, candidate)
     if torch.equal(theirs, ours):
         return "the candidate computes the same numbers, to the last bit"
     name = dtype_name(original.dtype)
