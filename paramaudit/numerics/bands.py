@@ -42,6 +42,7 @@ def found_bands(weight: Tensor) -> tuple[Band, ...]:
         if not rows:
             return ()
         starts.append((start, rows))
+        # only the last two are as large as one another
         if sum(rows == others for _, others in starts) > 2:
             return ()
         start += rows

@@ -45,9 +45,9 @@ class _Sought:
 
     def columns(self, family: Family) -> list[Columns]:
         """What the columns of either may be."""
-        key = family.finder, family.across is None
+        key = family.finder, family.across is not None
         if key not in self._found:
-            self._found[key] = list(family.finder(self.transposed if family.across else self.matrix))
+            self._found[key] = list(family.finder(self.transposed if key[1] else self.matrix))
         return [family.turned(found) for found in self._found[key]]
 
 

@@ -84,7 +84,12 @@ def fitted(weight: Tensor, values: Tensor, steps: int) -> tuple[Tensor, Tensor, 
 def rows_beside(along: Tensor, power: Tensor, columns: Tensor) -> Tensor:
     """The scales of rows that are best beside those of columns."""
     bottom = (power @ columns.square().unsqueeze(-1)).squeeze(-1)
-    return (along @ columns.unsqueeze(-1)).squeeze(-1) / torch.where(bottom > 0, bottom, torch.inf)
+    return _quotient((along @ columns.unsqueeze(-1)).squeeze(-1), bottom)
+
+
+def _quotient(top: Tensor, bottom: Tensor) -> Tensor:
+    """Zero where there is nothing to divide by."""
+    return top / torch.where(bottom > 0, bottom, torch.inf)
 
 
 def _unit(vectors: Tensor) -> Tensor:
@@ -166,7 +171,7 @@ class _Beside:
 
     def rows(self) -> Tensor:
         """The best scales of rows, ``(m,)``."""
-        return self._along / torch.where(self._power > 0, self._power, torch.inf)
+        return _quotient(self._along, self._power)
 
 
 def _offers(

@@ -23,7 +23,6 @@ from paramaudit.records import Evidence, Matrix, Measured, Tier
 AT_ONCE = 1280
 """So many inputs go through a layer at once: what it computes of itself it computes for each lot anew."""
 
-
 GLANCE = 32
 """So many inputs tell how a map rounds where the two are much farther apart than any rounding."""
 
